@@ -1,0 +1,123 @@
+/**
+ * The configuration as the rest of the program sees it: every default filled in, every path
+ * absolute, durations in milliseconds, sizes in bytes. Made by `load.ts` from `ferry.yaml`.
+ */
+
+export interface FerryConfig {
+  /** The file it came from; null when built in memory. */
+  file: string | null;
+  redis: RedisConfig;
+  /** Spool, archive, embedded Redis, audit log. Absolute. Default: `state` beside the file. */
+  stateDir: string;
+  /** Where workers read payload: the producer's spool (same host or shared disk) or Redis. */
+  payloads: 'spool' | 'redis';
+  destinations: ReadonlyMap<string, DestinationConfig>;
+  journals: readonly JournalRule[];
+  archive: { keepMs: number; maxBytes: number };
+  dashboard: DashboardConfig | null;
+  metrics: { listen: ListenAddress } | null;
+  receiver: ReceiverConfig | null;
+}
+
+export interface ListenAddress {
+  host: string;
+  port: number;
+}
+
+export type RedisConfig =
+  | { kind: 'embedded'; prefix: string; allowWithoutAof: boolean }
+  | {
+      kind: 'url';
+      /** redis://, rediss:// or unix:///path */
+      url: string;
+      username: string | null;
+      password: string | null;
+      tls: Readonly<Record<string, unknown>> | null;
+      sentinels: { hosts: readonly ListenAddress[]; name: string } | null;
+      cluster: readonly ListenAddress[] | null;
+      /** All keys live under `{prefix}`. Default `ferry`. */
+      prefix: string;
+      /** The words that allow a Redis without AOF: `durability: none`. Default false. */
+      allowWithoutAof: boolean;
+    };
+
+export type Secret = { file: string } | { text: string };
+
+export type Dialect = 'acked' | 'eof' | 'h2';
+
+export interface DestinationConfig {
+  name: string;
+  /** Host name or address; a value with "/" is a file whose first line is the address. */
+  host: string;
+  port: number;
+  /** Template, `{journal}` is the journal's name. Without leading slash. */
+  url: string;
+  key: Secret;
+  dialect: Dialect;
+  /** `applied`: wait for the server's EOF after our half-close. `acked`: the `T` is enough. */
+  confirm: 'applied' | 'acked';
+  tls: { verify: boolean; caFile: string | null; servername: string | null };
+  /** Connections at once, per worker process. Default 4. */
+  connections: number;
+  timeouts: { connectMs: number; idleMs: number; applyMs: number };
+  /** The name this destination had before: its routes go on under the new one. */
+  was: string | null;
+}
+
+export interface RouteTarget {
+  destination: string;
+  /** How a new route to a journal that already has a spool begins. Default `next`. */
+  start: 'next' | 'paused';
+}
+
+interface JournalSettings {
+  /** Blob directory, absolute, may hold `{journal}`; null: no blobs. */
+  blobs: string | null;
+  to: readonly RouteTarget[];
+  /** Between retries, and the safety poll. Default 20 s. */
+  intervalMs: number;
+  /** Failed attempts after which a route is blocked; 0: for ever. */
+  attempts: number;
+  flush: { quietMs: number; maxBytes: number; trimAboveBytes: number | null };
+  limits: { ahead: number; queuedBytes: number; spoolBytes: number };
+}
+
+export type JournalRule = JournalSettings &
+  (
+    | { kind: 'path'; name: string; path: string }
+    /** Every file of `dir` whose name matches `pattern` and none of `exclude` is a journal. */
+    | { kind: 'match'; dir: string; pattern: string; exclude: readonly string[] }
+  );
+
+/** One journal, its name and templates resolved. */
+export interface JournalConfig extends Omit<JournalSettings, 'blobs'> {
+  name: string;
+  path: string;
+  blobsDir: string | null;
+}
+
+export interface ReceiverApp {
+  /** First path segment of the url; `*` for any. */
+  name: string;
+  keys: readonly string[];
+  apply: readonly string[] | null;
+}
+
+export interface ReceiverConfig {
+  listen: ListenAddress;
+  tls: { certFile: string; keyFile: string };
+  dataDir: string;
+  dialect: 'acked' | 'eof';
+  limits: {
+    maxBatchBytes: number | null;
+    maxBlobBytes: number | null;
+    idleMs: number;
+    connections: number;
+  };
+  apps: readonly ReceiverApp[];
+}
+
+export interface DashboardConfig {
+  listen: ListenAddress;
+  users: readonly { name: string; password: { env: string } | { scrypt: string }; readOnly: boolean }[];
+}

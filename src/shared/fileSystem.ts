@@ -1,0 +1,32 @@
+import { constants, promises as fs } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+
+/**
+ * The calls through which durable data passes, so that a test can put a fault (ENOSPC, EIO, a
+ * short read, a power cut) at any one of them. Production uses `nodeFileSystem`.
+ */
+export interface FileSystem {
+  open(path: string, flags: string | number, mode?: number): Promise<FileHandle>;
+  rename(from: string, to: string): Promise<void>;
+  unlink(path: string): Promise<void>;
+  mkdir(path: string, options: { recursive: true; mode: number }): Promise<string | undefined>;
+  readdir(path: string): Promise<string[]>;
+  /** Makes the directory's entries durable: fsync on the directory itself. */
+  syncDirectory(path: string): Promise<void>;
+}
+
+export const nodeFileSystem: FileSystem = {
+  open: (path, flags, mode) => fs.open(path, flags, mode),
+  rename: (from, to) => fs.rename(from, to),
+  unlink: (path) => fs.unlink(path),
+  mkdir: (path, options) => fs.mkdir(path, options),
+  readdir: (path) => fs.readdir(path),
+  async syncDirectory(path) {
+    const handle = await fs.open(path, constants.O_RDONLY);
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  },
+};
