@@ -1,0 +1,351 @@
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import type { FerryConfig, JournalConfig } from '../config/model.js';
+import type { QueueAccess } from '../queue/access.js';
+import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
+import type { TransferSubject } from '../queue/payload/transfer.js';
+import { audit } from '../shared/audit.js';
+import { asError, FerryError, systemCode } from '../shared/errors.js';
+import { routeName } from '../shared/identity.js';
+import { BlobFeed } from './blobFeed.js';
+import { JournalCapture } from './capture/capture.js';
+import type { CaptureNote } from './capture/outcomes.js';
+import type { Semaphore } from './capture/semaphore.js';
+import { sourceOfBatch, sourceOfFile } from './payloadSource.js';
+import { RouteFeed } from './routeFeed.js';
+import { Spool } from './spool/spool.js';
+import { spoolDir } from './spoolFiles.js';
+
+export interface PipelineParts {
+  config: FerryConfig;
+  journal: JournalConfig;
+  access: QueueAccess;
+  payloads: PayloadStore;
+  bootId: string;
+  /** Captures at once in this process. */
+  captures: Semaphore;
+  log: Logger;
+  /** Something was captured or confirmed: the process is not idle. */
+  onActive: () => void;
+}
+
+/**
+ * One journal on its way into Redis. A turn does all that can be done now, in this order:
+ *
+ *     spool open   (once; the first capture settles what a crash left in the journal)
+ *     routes: open for this Redis run, acks taken over
+ *     links of blobs seen
+ *     capture, when a route has nothing waiting or the journal is large
+ *     routes: fed;  blobs: fed, finished
+ *
+ * Turns never overlap; a hint that comes during a turn causes one more. A turn that fails is
+ * tried again at the journal's interval, and its reason is said once.
+ */
+export class JournalPipeline {
+  readonly journal: JournalConfig;
+  readonly #p: PipelineParts;
+  #spool: Spool | null = null;
+  #capture: JournalCapture | null = null;
+  #routes: RouteFeed[] = [];
+  #blobs: BlobFeed | null = null;
+  #turn: Promise<void> | null = null;
+  #again = false;
+  #stopped = false;
+  readonly #abort = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+  #timerDue = Number.POSITIVE_INFINITY;
+  /** What this turn found wrong, and what was said last: a standing problem is said once. */
+  #problem = '';
+  #saidProblem = '';
+
+  constructor(parts: PipelineParts) {
+    this.#p = parts;
+    this.journal = parts.journal;
+  }
+
+  /** Something may have changed: journal, blob directory, Redis. */
+  look(): void {
+    if (this.#stopped) return;
+    if (this.#turn !== null) {
+      this.#again = true;
+      return;
+    }
+    this.#turn = this.#turns().finally(() => {
+      this.#turn = null;
+      if (this.#again) this.look();
+    });
+  }
+
+  /** Another Redis run, or news that Redis lost something. */
+  redisChanged(): void {
+    for (const route of this.#routes) route.close();
+    this.#blobs?.forgetJobs();
+    this.look();
+  }
+
+  /** True while some route has not confirmed all that was captured. */
+  get pending(): boolean {
+    return this.#routes.some((route) => !route.isIdle) || (this.#blobs?.pending ?? false);
+  }
+
+  /** A head that sleeps although it ought to run, for whatever reason, wakes. */
+  async wake(): Promise<void> {
+    for (const route of this.#routes) if (route.isOpen && !route.isIdle) await route.wake();
+  }
+
+  /** Opens what a worker wants to read; a sentence when it is not there. */
+  async openSubject(subject: TransferSubject): Promise<PayloadSource | string> {
+    const spool = this.#spool;
+    if (spool === null || spool.stream !== subject.stream) return 'the stream is another one now';
+    try {
+      if (subject.kind === 'batch') return await sourceOfBatch(spool, subject.sequence);
+      const { blobsDir } = this.journal;
+      if (blobsDir === null) return 'the journal has no blob directory any more';
+      const path = join(blobsDir, subject.link);
+      return await sourceOfFile(path).catch((error: unknown) => {
+        if (systemCode(error) !== 'ENOENT') throw error;
+        return sourceOfFile(join(blobsDir, subject.text));
+      });
+    } catch (error) {
+      return asError(error).message;
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#abort.abort();
+    clearTimeout(this.#timer);
+    while (this.#turn !== null) await this.#turn;
+    await this.#capture?.close();
+    await this.#spool?.close();
+  }
+
+  async #turns(): Promise<void> {
+    do {
+      this.#again = false;
+      this.#problem = '';
+      try {
+        await this.#oneTurn();
+        if (this.#problem === '') this.#saidProblem = '';
+      } catch (error) {
+        this.#sayProblem(error);
+        this.#lookIn(this.journal.intervalMs);
+      }
+    } while (this.#again && !this.#stopped);
+  }
+
+  async #oneTurn(): Promise<void> {
+    // Redis away: the journal is left alone, its writer's bytes are safest where they are.
+    if (this.#p.access.scripts.facts === null || this.#stopped) return;
+    const size = await this.#journalSize();
+    if (this.#spool === null && size === 0 && !(await this.#hasPast())) return;
+    const { spool, capture } = await this.#ready();
+
+    for (const route of this.#routes) await route.step();
+    const links = (await this.#blobs?.scan()) ?? [];
+    const outcome = await this.#captureIfDue(capture);
+    if (outcome !== 'waits') await this.#blobs?.take(links, spool.lastSequence);
+    if (outcome === 'captured') {
+      this.#p.onActive();
+      for (const route of this.#routes) await route.step();
+      this.#again = true; // commits that came meanwhile
+    }
+    if (this.#blobs?.pending) {
+      await this.#blobs.step();
+      await this.#blobs.dropDangling();
+      this.#p.onActive();
+    }
+    if (this.#routes.some((route) => !route.isOpen)) this.#lookIn(RETRY_OPEN_MS);
+    if (this.pending) {
+      this.#p.onActive();
+      this.#lookIn(this.journal.intervalMs);
+    }
+  }
+
+  /**
+   * `waits`: bytes stay in the journal for now. A journal whose routes all have something waiting
+   * gathers commits until it is worth a batch.
+   */
+  async #captureIfDue(capture: JournalCapture): Promise<'captured' | 'empty' | 'waits'> {
+    const { flush } = this.journal;
+    const size = await this.#journalSize();
+    if (size === 0) return 'empty';
+    const hungry = this.#routes.some((route) => route.isIdle);
+    if (!hungry && size < flush.maxBytes) return 'waits';
+    if (flush.quietMs > 0) {
+      const { mtimeMs } = await stat(this.journal.path);
+      const quietIn = mtimeMs + flush.quietMs - Date.now();
+      if (quietIn > 0) {
+        this.#lookIn(quietIn + 1);
+        return 'waits';
+      }
+    }
+    const outcome = await this.#p.captures.run(() => capture.capture(this.#abort.signal));
+    if ('captured' in outcome) {
+      this.#p.log.debug(
+        {
+          journal: this.journal.name,
+          sequence: outcome.captured.sequence,
+          bytes: outcome.captured.bytes,
+          lockHeldMs: outcome.lockHeldMs,
+        },
+        'captured',
+      );
+      this.#sayNotes(outcome.notes);
+      return 'captured';
+    }
+    if ('held' in outcome) {
+      this.#sayProblem(
+        new FerryError('CAPTURE_HELD', `bytes stay in the journal: ${outcome.held}`, {
+          kind: 'storage',
+          hint:
+            outcome.held === 'spool-limit'
+              ? 'a destination is behind by limits.spool; captures go on when it catches up'
+              : 'free some space on the disk of the state directory',
+        }),
+      );
+      this.#lookIn(this.journal.intervalMs);
+      return 'waits';
+    }
+    return 'empty';
+  }
+
+  async #journalSize(): Promise<number> {
+    try {
+      return (await stat(this.journal.path)).size;
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error;
+      if (this.#spool !== null) {
+        this.#sayProblem(
+          new FerryError('JOURNAL_MISSING', `there is no ${this.journal.path}`, {
+            kind: 'storage',
+            hint: 'what was captured is delivered; it is picked up again as soon as its writer makes it',
+          }),
+        );
+      }
+      return 0;
+    }
+  }
+
+  /** An empty journal without spool and without blob links costs nothing but this look. */
+  async #hasPast(): Promise<boolean> {
+    const exists = (path: string): Promise<boolean> =>
+      stat(path).then(
+        () => true,
+        () => false,
+      );
+    if (await exists(this.#spoolDir())) return true;
+    return this.journal.blobsDir !== null && (await exists(this.journal.blobsDir));
+  }
+
+  #spoolDir(): string {
+    return spoolDir(this.#p.config.stateDir, this.journal.name);
+  }
+
+  async #ready(): Promise<{ spool: Spool; capture: JournalCapture }> {
+    if (this.#spool !== null && this.#capture !== null) {
+      return { spool: this.#spool, capture: this.#capture };
+    }
+    const { journal, config, access, payloads, bootId, log } = this.#p;
+    const spool = await Spool.open(this.#spoolDir(), { journal: journal.name, bootId });
+    try {
+      const capture = new JournalCapture({
+        spool,
+        path: journal.path,
+        trimAboveBytes: journal.flush.trimAboveBytes,
+        spoolBytesMax: journal.limits.spoolBytes,
+        onNote: (note) => this.#sayNotes([note]),
+      });
+      await this.#settleRoutes(spool);
+      const formerStreams = new Set<string>();
+      this.#routes = journal.to.map(
+        (target) =>
+          new RouteFeed({ config, journal, target, spool, access, payloads, formerStreams, log }),
+      );
+      if (journal.blobsDir !== null) {
+        this.#blobs = new BlobFeed({
+          config,
+          journal: journal.name,
+          dir: journal.blobsDir,
+          everyLink: journal.to.some(
+            ({ destination }) => config.destinations.get(destination)?.dialect === 'eof',
+          ),
+          destinations: journal.to.map(({ destination }) => destination),
+          spool,
+          access,
+          log,
+        });
+      }
+      this.#spool = spool;
+      this.#capture = capture;
+      return { spool, capture };
+    } catch (error) {
+      await spool.close();
+      throw error;
+    }
+  }
+
+  /** Makes the spool's routes those of the configuration: new, renamed, orphaned, back again. */
+  async #settleRoutes(spool: Spool): Promise<void> {
+    const { config, journal, log } = this.#p;
+    const note = (event: 'route-added' | 'route-orphaned' | 'route-renamed', destination: string) =>
+      audit(config.stateDir, { event, route: routeName(journal.name, destination) });
+    const wanted = new Set(journal.to.map(({ destination }) => destination));
+    for (const { destination, start } of journal.to) {
+      for (const was of config.destinations.get(destination)?.was ?? []) {
+        if (spool.route(destination) !== undefined || spool.route(was) === undefined) continue;
+        await spool.renameRoute(was, destination);
+        await note('route-renamed', destination);
+      }
+      if (spool.route(destination) === undefined) {
+        const isFirst = spool.lastSequence === 0;
+        await spool.addRoute(destination, { after: spool.lastSequence });
+        if (start === 'paused') await spool.recordVerdict(destination, { kind: 'pause' });
+        if (!isFirst) await note('route-added', destination);
+      }
+      await spool.recordOrphaned(destination, false);
+    }
+    for (const mark of [...spool.routes()]) {
+      if (wanted.has(mark.destination) || mark.orphaned) continue;
+      await spool.recordOrphaned(mark.destination, true);
+      await note('route-orphaned', mark.destination);
+      log.warn(
+        { route: routeName(journal.name, mark.destination) },
+        'the route left the configuration; it goes on being captured for, unsent, until it is dropped or put back',
+      );
+    }
+  }
+
+  #lookIn(ms: number): void {
+    const due = performance.now() + ms;
+    if (this.#stopped || due >= this.#timerDue) return;
+    clearTimeout(this.#timer);
+    this.#timerDue = due;
+    this.#timer = setTimeout(() => {
+      this.#timerDue = Number.POSITIVE_INFINITY;
+      this.look();
+    }, ms);
+  }
+
+  #sayNotes(notes: readonly CaptureNote[]): void {
+    for (const { code, message } of notes) {
+      this.#p.log.warn({ journal: this.journal.name, code }, message);
+    }
+  }
+
+  #sayProblem(error: unknown): void {
+    if (this.#stopped) return;
+    const code = error instanceof FerryError ? error.code : asError(error).message;
+    this.#problem = code;
+    if (code === this.#saidProblem || code === 'REDIS_AWAY') return;
+    this.#saidProblem = code;
+    this.#p.log.error(
+      { journal: this.journal.name, err: error },
+      'the journal is left as it is; tried again at its interval',
+    );
+  }
+}
+
+/** A route that could not be opened at once (its hash changed under us, or it drains). */
+const RETRY_OPEN_MS = 500;

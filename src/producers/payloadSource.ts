@@ -1,0 +1,50 @@
+import { open } from 'node:fs/promises';
+import type { PayloadSource } from '../queue/payload/payloadStore.js';
+import { FerryError } from '../shared/errors.js';
+import type { Spool } from './spool/spool.js';
+
+/** A sealed batch, readable in ranges. The caller closes it. */
+export async function sourceOfBatch(spool: Spool, sequence: number): Promise<PayloadSource> {
+  const batch = await spool.openBatch(sequence);
+  return {
+    bytes: batch.bytes,
+    inode: 0,
+    mtimeMs: 0,
+    read: (from, to) => readRange(batch.handle, batch.offset + from, to - from, batch.path),
+    close: () => batch.close(),
+  };
+}
+
+/** A file as it is now: the length is fixed at open. The caller closes it. */
+export async function sourceOfFile(path: string): Promise<PayloadSource> {
+  const handle = await open(path, 'r');
+  const { size, ino, mtimeMs } = await handle.stat();
+  return {
+    bytes: size,
+    inode: ino,
+    mtimeMs,
+    read: (from, to) => readRange(handle, from, to - from, path),
+    close: () => handle.close(),
+  };
+}
+
+async function readRange(
+  handle: Awaited<ReturnType<typeof open>>,
+  position: number,
+  bytes: number,
+  path: string,
+): Promise<Buffer> {
+  const buffer = Buffer.allocUnsafe(bytes);
+  let done = 0;
+  while (done < bytes) {
+    const { bytesRead } = await handle.read(buffer, done, bytes - done, position + done);
+    if (bytesRead === 0) {
+      throw new FerryError('PAYLOAD_SHORT', `${path} became shorter while it was read`, {
+        kind: 'storage',
+        hint: 'it is tried again at the interval of the route',
+      });
+    }
+    done += bytesRead;
+  }
+  return buffer;
+}

@@ -1,0 +1,255 @@
+import { mkdir } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import type { Logger } from 'pino';
+import type { FerryConfig, JournalConfig } from '../config/model.js';
+import { checkCollisions, resolveJournal, ruleFor, ruleMatches } from '../config/routes.js';
+import type { QueueAccess } from '../queue/access.js';
+import type { PayloadStore } from '../queue/payload/payloadStore.js';
+import { RedisPayloads } from '../queue/payload/redisPayloads.js';
+import { SpoolPayloads } from '../queue/payload/spoolPayloads.js';
+import { TransferServer } from '../queue/payload/transferServer.js';
+import { systemCode } from '../shared/errors.js';
+import { parseRouteName } from '../shared/identity.js';
+import type { Role, RoleContext } from '../shared/role.js';
+import { readBootId } from './capture/bootId.js';
+import { type DirectoryLock, lockDirectory } from './capture/directoryLock.js';
+import { Semaphore } from './capture/semaphore.js';
+import { JournalPipeline } from './journalPipeline.js';
+import { spooledJournals } from './spoolFiles.js';
+import { DirectoryWatcher } from './watch/watcher.js';
+
+/** Captures at once: each keeps a few files open and waits for a disk. */
+const CAPTURES_AT_ONCE = 16;
+
+/** Between two looks at everything that is unconfirmed, for news that were lost. */
+const LOOK_AT_PENDING_MS = 5_000;
+
+/**
+ * Starts the producer of every journal in the configuration.
+ *
+ * @returns when its locks are held; captures begin when Redis answers
+ * @throws FerryError PRODUCER_ALREADY_RUNNING when another producer has one of the directories
+ */
+export async function startProducer(
+  config: FerryConfig,
+  access: QueueAccess,
+  context: RoleContext,
+): Promise<Role> {
+  const producer = new ProducerRole(config, access, context.logger);
+  await producer.start();
+  return producer;
+}
+
+class ProducerRole implements Role {
+  readonly failed: Promise<never>;
+  #fail: (error: unknown) => void = () => undefined;
+  readonly #config: FerryConfig;
+  readonly #access: QueueAccess;
+  readonly #log: Logger;
+  readonly #pipelines = new Map<string, JournalPipeline>();
+  readonly #refused = new Set<string>();
+  readonly #locks = new Map<string, DirectoryLock>();
+  readonly #abort = new AbortController();
+  readonly #watchers: DirectoryWatcher[] = [];
+  readonly #blobWatchers = new Map<string, DirectoryWatcher>();
+  readonly #captures = new Semaphore(CAPTURES_AT_ONCE);
+  readonly #payloads: PayloadStore;
+  readonly #stopListening: (() => void)[] = [];
+  #transfers: TransferServer | null = null;
+  #bootId = '';
+  #timer: NodeJS.Timeout | undefined;
+  #lastActiveAt = performance.now();
+  #stopped: Promise<void> | null = null;
+
+  constructor(config: FerryConfig, access: QueueAccess, log: Logger) {
+    this.#config = config;
+    this.#access = access;
+    this.#log = log.child({ role: 'producer' });
+    this.#payloads =
+      config.payloads === 'redis'
+        ? new RedisPayloads(access.data, access.keys)
+        : new SpoolPayloads(config.stateDir);
+    this.failed = new Promise<never>((_, reject) => {
+      this.#fail = reject;
+    });
+    this.failed.catch(() => undefined); // looked at by whoever runs the role
+  }
+
+  async start(): Promise<void> {
+    this.#bootId = await readBootId();
+    await mkdir(join(this.#config.stateDir, 'spool'), { recursive: true, mode: 0o700 });
+    this.#transfers = new TransferServer(
+      this.#access.data,
+      this.#access.keys,
+      (subject) =>
+        this.#pipelines.get(subject.journal)?.openSubject(subject) ?? Promise.resolve(null),
+      this.#log,
+      this.#access.subscriber,
+    );
+    this.#stopListening.push(
+      this.#access.subscriber.listen(this.#access.keys.news(), (news) => this.#onNews(news)),
+      this.#access.scripts.onReady(() => {
+        for (const pipeline of this.#pipelines.values()) pipeline.redisChanged();
+      }),
+    );
+    try {
+      for (const [dir, { sweepMs }] of this.#directories()) await this.#takeDirectory(dir, sweepMs);
+    } catch (error) {
+      await this.stop();
+      throw error;
+    }
+    for (const rule of this.#config.journals) {
+      if (rule.kind === 'path') this.#discover(rule.path);
+    }
+    // A journal whose file is gone may have batches that nobody has confirmed yet.
+    for (const name of await spooledJournals(this.#config.stateDir)) {
+      for (const rule of this.#config.journals) {
+        if (rule.kind === 'match' && ruleMatches(rule, name)) this.#discover(join(rule.dir, name));
+      }
+    }
+    this.#timer = setInterval(() => void this.#lookAtPending(), LOOK_AT_PENDING_MS);
+    this.#log.info({ journals: this.#pipelines.size }, 'producer started');
+  }
+
+  lastActiveAt(): number {
+    return this.#lastActiveAt;
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#end();
+    return this.#stopped;
+  }
+
+  async #end(): Promise<void> {
+    this.#abort.abort();
+    clearInterval(this.#timer);
+    for (const stop of this.#stopListening) stop();
+    await Promise.all([...this.#watchers, ...this.#blobWatchers.values()].map((w) => w.close()));
+    await this.#transfers?.stop();
+    await Promise.all([...this.#pipelines.values()].map((pipeline) => pipeline.stop()));
+    await Promise.all([...this.#locks.values()].map((lock) => lock.release()));
+    this.#log.info('producer stopped');
+  }
+
+  /** Every directory that holds journals, once. */
+  #directories(): Map<string, { sweepMs: number }> {
+    const directories = new Map<string, { sweepMs: number }>();
+    for (const rule of this.#config.journals) {
+      const dir = rule.kind === 'match' ? rule.dir : dirname(rule.path);
+      const sweepMs = Math.min(rule.intervalMs, directories.get(dir)?.sweepMs ?? Infinity);
+      directories.set(dir, { sweepMs });
+    }
+    return directories;
+  }
+
+  /**
+   * Locks a directory and watches it. One that is missing is taken when it appears: its writer
+   * may start after us.
+   *
+   * @throws FerryError PRODUCER_ALREADY_RUNNING
+   */
+  async #takeDirectory(dir: string, sweepMs: number): Promise<void> {
+    const watcher = new DirectoryWatcher({
+      dir,
+      intervalMs: sweepMs,
+      filter: (name) => ruleFor(this.#config.journals, join(dir, name)) !== null,
+      repeatNonEmpty: true,
+      onTrouble: (err) => this.#log.warn({ err, dir }, 'the directory cannot be watched'),
+      onBack: () => {
+        this.#log.info({ dir }, 'the directory is back');
+        this.#lockLater(dir);
+      },
+    });
+    this.#watchers.push(watcher);
+    try {
+      await this.#lock(dir);
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error;
+    }
+    watcher.onLook((name) => {
+      if (this.#locks.has(dir)) this.#discover(join(dir, name))?.look();
+    });
+    await watcher.start();
+  }
+
+  async #lock(dir: string): Promise<void> {
+    if (this.#locks.has(dir)) return;
+    const lock = await lockDirectory({
+      journalDir: dir,
+      stateDir: this.#config.stateDir,
+      onCompromised: (error) => this.#fail(error),
+      onWait: (message) => this.#log.warn({ dir }, message),
+      signal: this.#abort.signal,
+    });
+    this.#locks.set(dir, lock);
+  }
+
+  #lockLater(dir: string): void {
+    this.#lock(dir).then(
+      () => this.#watchers.find((watcher) => watcher.dir === dir)?.sweepNow(),
+      (error: unknown) => this.#fail(error),
+    );
+  }
+
+  /** The pipeline of the journal that a file is; null for other files. */
+  #discover(path: string): JournalPipeline | null {
+    const rule = ruleFor(this.#config.journals, path);
+    if (rule === null || this.#refused.has(path)) return null;
+    try {
+      const journal = resolveJournal(rule, basename(path));
+      const known = this.#pipelines.get(journal.name);
+      if (known !== undefined && known.journal.path === path) return known;
+      const others = [...this.#pipelines.values()].map((pipeline) => pipeline.journal);
+      const collision = checkCollisions([...others, journal], this.#config.destinations)[0];
+      if (collision !== undefined) throw collision.error;
+      return this.#add(journal);
+    } catch (error) {
+      this.#refused.add(path);
+      this.#log.error({ err: error, path }, 'the file is not taken as a journal');
+      return null;
+    }
+  }
+
+  #add(journal: JournalConfig): JournalPipeline {
+    const pipeline = new JournalPipeline({
+      config: this.#config,
+      journal,
+      access: this.#access,
+      payloads: this.#payloads,
+      bootId: this.#bootId,
+      captures: this.#captures,
+      log: this.#log,
+      onActive: () => {
+        this.#lastActiveAt = performance.now();
+      },
+    });
+    this.#pipelines.set(journal.name, pipeline);
+    if (journal.blobsDir !== null) this.#watchBlobs(journal, pipeline);
+    pipeline.look();
+    return pipeline;
+  }
+
+  #watchBlobs(journal: JournalConfig, pipeline: JournalPipeline): void {
+    const dir = journal.blobsDir;
+    if (dir === null || this.#blobWatchers.has(dir)) return;
+    const watcher = new DirectoryWatcher({ dir, intervalMs: journal.intervalMs });
+    this.#blobWatchers.set(dir, watcher);
+    watcher.onLook(() => pipeline.look());
+    void watcher.start();
+  }
+
+  /** `ack <route>` or `blob <route> <key> <version>`. */
+  #onNews(news: string): void {
+    const [what, route] = news.split(' ');
+    if ((what !== 'ack' && what !== 'blob') || route === undefined) return;
+    this.#pipelines.get(parseRouteName(route).journal)?.look();
+  }
+
+  async #lookAtPending(): Promise<void> {
+    for (const pipeline of this.#pipelines.values()) {
+      if (!pipeline.pending) continue;
+      pipeline.look();
+      await pipeline.wake().catch(() => undefined); // Redis is away: the next look comes
+    }
+  }
+}

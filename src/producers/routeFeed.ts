@@ -1,0 +1,356 @@
+import type { Logger } from 'pino';
+import type { FerryConfig, JournalConfig, RouteTarget } from '../config/model.js';
+import type { QueueAccess } from '../queue/access.js';
+import type { BatchJob, PayloadPlace } from '../queue/jobs.js';
+import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
+import { LEASE_MS, type RouteState } from '../queue/routeOrder.js';
+import { wakeHead } from '../queue/wake.js';
+import { audit } from '../shared/audit.js';
+import { crashPoint } from '../shared/crashPoints.js';
+import { FerryError } from '../shared/errors.js';
+import { routeName } from '../shared/identity.js';
+import { sourceOfBatch } from './payloadSource.js';
+import type { Spool } from './spool/spool.js';
+import type { RouteMark, SpoolBatch } from './spool/types.js';
+
+/** Batches that one step hands to Redis before it looks at its head again. */
+const FEED_AT_ONCE = 64;
+
+export interface RouteFeedParts {
+  config: FerryConfig;
+  journal: JournalConfig;
+  target: RouteTarget;
+  spool: Spool;
+  access: QueueAccess;
+  payloads: PayloadStore;
+  /** Streams that this journal had before, in this process: shared by its routes. */
+  formerStreams: Set<string>;
+  log: Logger;
+}
+
+/**
+ * Brings one route of a journal from the spool into Redis, and its acks back.
+ *
+ *     closed --open: as we left it--> open
+ *     closed --open: lost, rewound--> generation + 1, one lease of waiting --> open
+ *     closed --open: ahead of the spool, or foreign--> new stream --> closed
+ *     open   --another Redis run, or a script says "closed"--> closed
+ *
+ * The spool is the truth. Redis is believed as far as it agrees with the spool.
+ */
+export class RouteFeed {
+  readonly route: string;
+  readonly destination: string;
+  readonly #p: RouteFeedParts;
+  /** The Redis run this route is open for; null: closed. */
+  #openFor: string | null = null;
+  #openedOnce = false;
+  #head = 0;
+  #tail = 0;
+  #queuedBytes = new Map<number, number>();
+
+  constructor(parts: RouteFeedParts) {
+    this.#p = parts;
+    this.destination = parts.target.destination;
+    this.route = routeName(parts.journal.name, this.destination);
+  }
+
+  get isOpen(): boolean {
+    return this.#openFor !== null && this.#openFor === this.#p.access.scripts.facts?.runId;
+  }
+
+  /** Everything captured is confirmed. */
+  get isIdle(): boolean {
+    return this.#mark().acked >= this.#p.spool.lastSequence;
+  }
+
+  /** Looks again at the next step, whatever Redis said before. */
+  close(): void {
+    this.#openFor = null;
+  }
+
+  /**
+   * Makes sure that the route is open for the present Redis run, takes over its acks, and feeds
+   * what there is room for.
+   *
+   * @throws FerryError REDIS_AWAY; ROUTE_CONTESTED when another producer opened it under us
+   */
+  async step(): Promise<void> {
+    // Twice: feeding may find out that the route has to be opened anew.
+    for (let round = 0; round < 2; round += 1) {
+      const state = await this.#p.access.order.state(this.route);
+      if (!this.isOpen || !this.#agrees(state)) await this.#open(state);
+      else if (state !== null) await this.#takeOver(state);
+      if (!this.isOpen) return;
+      if (await this.#feed()) return;
+      this.close();
+    }
+  }
+
+  /** The head may sleep although it ought to run; see `wakeHead`. */
+  async wake(): Promise<void> {
+    await wakeHead(this.#p.access.order, this.#p.access.queues, this.route);
+  }
+
+  #mark(): RouteMark {
+    const mark = this.#p.spool.route(this.destination);
+    if (mark === undefined) {
+      throw new FerryError('ROUTE_UNKNOWN', `route ${this.route} is not in the spool`, {
+        kind: 'internal',
+      });
+    }
+    return mark;
+  }
+
+  /** Whether Redis is no further back, and no further ahead, than the spool can explain. */
+  #agrees(state: RouteState | null): state is RouteState {
+    const mark = this.#mark();
+    return (
+      state !== null &&
+      state.stream === this.#p.spool.stream &&
+      state.generation === mark.generation &&
+      state.head >= mark.acked + 1 &&
+      state.tail >= mark.accepted &&
+      state.tail <= this.#p.spool.lastSequence &&
+      state.run === this.#p.access.scripts.facts?.runId
+    );
+  }
+
+  async #open(state: RouteState | null): Promise<void> {
+    const { spool, access } = this.#p;
+    const mark = this.#mark();
+    const facts = await access.scripts.ready();
+    this.#openFor = null;
+
+    if (state !== null && state.stream !== spool.stream && mark.generation === 0) {
+      if (await this.#leftToDrain(state)) return;
+      await this.#audit('foreign-stream', { foreign: state.stream, head: state.head, tail: state.tail });
+      return this.#reset(state, facts.runId, LEASE_MS);
+    }
+    const contested =
+      state !== null &&
+      state.stream !== spool.stream &&
+      this.#openedOnce &&
+      !this.#p.formerStreams.has(state.stream);
+    if (contested) {
+      throw new FerryError('ROUTE_CONTESTED', `another producer took over route ${this.route}`, {
+        kind: 'redis',
+        hint: 'two producers have a journal of this name in one Redis: rename one, or give it another redis prefix',
+        context: { route: this.route },
+      });
+    }
+    if (state !== null && state.stream === spool.stream) {
+      const ahead =
+        state.generation > mark.generation ||
+        state.tail > spool.lastSequence ||
+        state.head > spool.lastSequence + 1;
+      if (ahead) {
+        // The state directory is older than what Redis has seen: the numbers prove nothing.
+        await this.#audit('new-stream', { head: state.head, tail: state.tail, last: spool.lastSequence });
+        this.#p.log.error(
+          { route: this.route },
+          'Redis is ahead of the spool: the state directory was restored from an older copy; the journal goes on as a new stream',
+        );
+        await this.#newStream();
+        return this.#reset(state, facts.runId, LEASE_MS);
+      }
+      const behind = state.head < mark.acked + 1 || state.tail < mark.accepted;
+      if (!behind && state.generation === mark.generation) {
+        return this.#resume(state, facts.runId);
+      }
+    }
+    const first = state === null && mark.generation === 0;
+    if (!first && mark.accepted > mark.acked) {
+      await this.#audit('redis-loss', {
+        acked: mark.acked,
+        accepted: mark.accepted,
+        head: state?.head ?? null,
+        tail: state?.tail ?? null,
+      });
+      this.#p.log.warn(
+        { route: this.route, from: mark.acked + 1 },
+        'Redis lost this route; everything since the last recorded ack is sent again, in order',
+      );
+    }
+    await this.#reset(state, facts.runId, first ? 0 : LEASE_MS);
+  }
+
+  async #newStream(): Promise<void> {
+    this.#p.formerStreams.add(this.#p.spool.stream);
+    await this.#p.spool.newStream();
+  }
+
+  /** The hash is as we left it; only the Redis run may be another. */
+  async #resume(state: RouteState, runId: string): Promise<void> {
+    const { access, journal, spool } = this.#p;
+    const facts = await access.scripts.ready();
+    // A server that may have lost its last writes may have lost a lease that is still believed.
+    const mayHaveLost = facts.durability !== 'always' || facts.replicated;
+    const answer = await access.order.open({
+      route: this.route,
+      stream: spool.stream,
+      generation: state.generation,
+      waitMs: state.run !== runId && mayHaveLost ? LEASE_MS : 0,
+      intervalMs: journal.intervalMs,
+      maxAttempts: journal.attempts,
+      paused: this.#mark().paused,
+    });
+    if (answer.is !== 'open') return; // changed under us: the next step looks again
+    await this.#opened(runId, answer.head, answer.tail);
+    await this.wake();
+  }
+
+  /** A new generation, from the last recorded ack on; what is left of the old one goes away. */
+  async #reset(state: RouteState | null, runId: string, waitMs: number): Promise<void> {
+    const { access, journal, spool } = this.#p;
+    const generation = Math.max(this.#mark().generation, state?.generation ?? 0) + 1;
+    await spool.recordGeneration(this.destination, generation);
+    const mark = this.#mark();
+    if (state !== null) {
+      for (let seq = Math.max(1, state.head - 1); seq <= state.tail; seq += 1) {
+        const old = await access.order.accepted(this.route, seq);
+        if (old !== null) await this.#p.payloads.remove(old);
+      }
+      await access.queues.removeBatches(this.route, state.generation, state.head, state.tail);
+    }
+    const answer = await access.order.open({
+      route: this.route,
+      stream: spool.stream,
+      generation,
+      waitMs,
+      intervalMs: journal.intervalMs,
+      maxAttempts: journal.attempts,
+      paused: mark.paused,
+      reset: { head: mark.acked + 1, previous: mark.previous },
+    });
+    if (answer.is === 'open') await this.#opened(runId, answer.head, answer.tail);
+  }
+
+  async #opened(runId: string, head: number, tail: number): Promise<void> {
+    this.#openFor = runId;
+    this.#openedOnce = true;
+    this.#queuedBytes.clear();
+    this.#head = head;
+    this.#tail = tail;
+    for (let seq = head; seq <= tail; seq += 1) {
+      this.#queuedBytes.set(seq, this.#p.spool.batch(seq)?.bytes ?? 0);
+    }
+    if (head - 1 > this.#mark().acked) await this.#p.spool.recordAck(this.destination, head - 1);
+  }
+
+  /** Writes down in the spool how far the route has come. */
+  async #takeOver(state: RouteState): Promise<void> {
+    for (let seq = this.#head; seq < state.head; seq += 1) this.#queuedBytes.delete(seq);
+    this.#head = state.head;
+    this.#tail = state.tail;
+    if (state.head - 1 > this.#mark().acked) {
+      await this.#p.spool.recordAck(this.destination, state.head - 1);
+      crashPoint('producer.ackRecorded');
+    }
+  }
+
+  /** @returns false when the route has to be opened anew */
+  async #feed(): Promise<boolean> {
+    const { spool, access } = this.#p;
+    for (;;) {
+      const fresh: { job: BatchJob; parked: boolean }[] = [];
+      while (fresh.length < FEED_AT_ONCE && this.#hasRoom()) {
+        const batch = spool.batch(this.#tail + 1);
+        if (batch === undefined) break;
+        const job = await this.#place(batch);
+        crashPoint('feed.uploaded');
+        const answer = await access.order.accept(job);
+        if (answer.is !== 'accepted' && answer.is !== 'duplicate') {
+          if (answer.is === 'conflict') await this.#newStream();
+          return false;
+        }
+        crashPoint('feed.accepted');
+        this.#tail = batch.sequence;
+        this.#queuedBytes.set(batch.sequence, batch.bytes);
+        fresh.push({ job, parked: answer.head !== batch.sequence });
+      }
+      if (fresh.length === 0) return true;
+      await access.queues.addBatches(fresh);
+      crashPoint('feed.queued');
+      await spool.recordAccepted(this.destination, this.#tail);
+      // A parked one may have become the head before its job was there to be promoted.
+      const state = await access.order.state(this.route);
+      if (state === null) return false;
+      const head = fresh.find(({ job, parked }) => parked && job.sequence === state.head);
+      if (head !== undefined) await access.queues.wakeBatch(head.job);
+      await this.#takeOver(state);
+    }
+  }
+
+  #hasRoom(): boolean {
+    const { ahead, queuedBytes } = this.#p.journal.limits;
+    if (this.#tail >= this.#p.spool.lastSequence) return false;
+    if (this.#tail < this.#head) return true; // the head itself always has room
+    if (this.#tail - this.#head + 1 >= ahead) return false;
+    let queued = 0;
+    for (const bytes of this.#queuedBytes.values()) queued += bytes;
+    return queued + (this.#p.spool.batch(this.#tail + 1)?.bytes ?? 0) <= queuedBytes;
+  }
+
+  /** Puts the payload where workers find it, and says where that is. */
+  async #place(batch: SpoolBatch): Promise<BatchJob> {
+    const { config, journal, spool, payloads } = this.#p;
+    const inSpool: PayloadPlace = { kind: 'spool', ...batch.location };
+    const job: BatchJob = {
+      route: this.route,
+      journal: journal.name,
+      destination: this.destination,
+      generation: this.#mark().generation,
+      stream: spool.stream,
+      sequence: batch.sequence,
+      bytes: batch.bytes,
+      sha256: batch.sha256,
+      sealedAtMs: batch.sealedAtMs,
+      payload: inSpool,
+    };
+    if (config.payloads === 'spool') return job;
+    if (batch.bytes > journal.limits.queuedBytes) return { ...job, payload: { kind: 'transfer' } };
+    let source: PayloadSource | undefined;
+    try {
+      source = await sourceOfBatch(spool, batch.sequence);
+      return { ...job, payload: await payloads.put(job, source) };
+    } finally {
+      await source?.close();
+    }
+  }
+
+  /**
+   * A state directory was lost, but Redis still holds payload of the stream before: those are
+   * the only copies, so they are delivered first.
+   */
+  async #leftToDrain(state: RouteState): Promise<boolean> {
+    const { access, journal } = this.#p;
+    if (state.head > state.tail) return false;
+    const head = await access.order.accepted(this.route, state.head);
+    if (head?.payload.kind !== 'chunks') return false;
+    const facts = await access.scripts.ready();
+    if (state.run !== facts.runId) {
+      await access.order.open({
+        route: this.route,
+        stream: state.stream,
+        generation: state.generation,
+        waitMs: LEASE_MS,
+        intervalMs: journal.intervalMs,
+        maxAttempts: journal.attempts,
+      });
+      await this.wake();
+    }
+    this.#p.log.warn(
+      { route: this.route, batches: state.tail - state.head + 1 },
+      'Redis holds batches of a stream whose spool is gone; they are delivered first',
+    );
+    return true;
+  }
+
+  async #audit(
+    event: 'redis-loss' | 'new-stream' | 'foreign-stream',
+    detail: Record<string, unknown>,
+  ): Promise<void> {
+    await audit(this.#p.config.stateDir, { event, route: this.route, detail });
+  }
+}

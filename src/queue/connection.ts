@@ -1,0 +1,99 @@
+import { readFileSync } from 'node:fs';
+import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import type { RedisConfig } from '../config/model.js';
+import { FerryError } from '../shared/errors.js';
+
+/** Either client; both run commands and scripts alike. */
+export type RedisClient = Redis | Cluster;
+
+/** Redis as this process reaches it: embedded ones have become a socket path by now. */
+export interface RedisTarget {
+  config: RedisConfig;
+  /** Set for `redis: embedded`. */
+  socketPath?: string;
+}
+
+/**
+ * How a connection behaves when Redis is away.
+ *
+ * `queue` waits for ever (BullMQ's own connections). `script` fails at once and never sends a
+ * command twice: every answer comes from the very Redis run that the connection was opened to,
+ * which is what makes a run id read at connect time worth anything.
+ */
+export type ConnectionUse = 'queue' | 'script' | 'subscribe';
+
+/** Without `replyMapping`, whose presence would change the type of every answer. */
+type ClientOptions = Omit<RedisOptions, 'replyMapping'>;
+
+/** Longest pause between two tries to reach Redis: short, because journals fill meanwhile. */
+const RECONNECT_PAUSE_MAX_MS = 1_000;
+const CONNECT_TIMEOUT_MS = 10_000;
+
+/**
+ * Opens a connection. It connects by itself, again and again; the caller attaches an `error`
+ * listener, because ioredis raises every failed try there.
+ *
+ * @throws FerryError CONFIG_REDIS_URL when the url cannot be used.
+ */
+export function connectRedis(target: RedisTarget, use: ConnectionUse): RedisClient {
+  const common: ClientOptions = {
+    retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 5), RECONNECT_PAUSE_MAX_MS),
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    maxRetriesPerRequest: null,
+    ...(use === 'script'
+      ? { enableOfflineQueue: false, autoResendUnfulfilledCommands: false }
+      : {}),
+  };
+  const { config } = target;
+  if (config.kind === 'embedded') {
+    if (target.socketPath === undefined) {
+      throw new FerryError('REDIS_NOT_STARTED', 'embedded Redis was not started', {
+        kind: 'internal',
+      });
+    }
+    return new Redis({ ...common, path: target.socketPath });
+  }
+
+  const access: ClientOptions = {};
+  if (config.username !== null) access.username = config.username;
+  if (config.password !== null) access.password = config.password;
+  if (config.tls !== null) access.tls = tlsOptions(config.tls);
+  if (config.cluster !== null) {
+    return new Cluster(
+      config.cluster.map(({ host, port }) => ({ host, port })),
+      {
+        enableOfflineQueue: use !== 'script',
+        redisOptions: { ...common, ...access },
+        clusterRetryStrategy: (times) => Math.min(100 * times, RECONNECT_PAUSE_MAX_MS),
+      },
+    );
+  }
+  if (config.sentinels !== null) {
+    return new Redis({
+      ...common,
+      ...access,
+      name: config.sentinels.name,
+      sentinels: config.sentinels.hosts.map(({ host, port }) => ({ host, port })),
+    });
+  }
+  if (config.url.startsWith('unix://')) {
+    return new Redis({ ...common, ...access, path: config.url.slice('unix://'.length) });
+  }
+  if (!/^rediss?:\/\//.test(config.url)) {
+    throw new FerryError('CONFIG_REDIS_URL', 'the Redis url has an unknown scheme', {
+      kind: 'usage',
+      hint: 'write redis://host:6379, rediss://host:6379 or unix:///path/to/redis.sock',
+    });
+  }
+  return new Redis(config.url, { ...common, ...access });
+}
+
+/** `ca`, `cert`, `key` are files in the configuration and texts in Node. */
+function tlsOptions(tls: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const options: Record<string, unknown> = { ...tls };
+  for (const field of ['ca', 'cert', 'key']) {
+    const file = options[field];
+    if (typeof file === 'string') options[field] = readFileSync(file);
+  }
+  return options;
+}

@@ -1,0 +1,82 @@
+import { FerryError } from '../shared/errors.js';
+import type { RedisClient } from './connection.js';
+
+/** What Redis promises of a write it has answered. `unknown`: CONFIG is forbidden here. */
+export type Durability = 'always' | 'everysec' | 'no' | 'none' | 'unknown';
+
+export interface RedisFacts {
+  /** Changes with every start of the server; unchanged by FLUSHALL. */
+  runId: string;
+  version: string;
+  durability: Durability;
+  /** Answers may be lost although this server promises them: replicas that may take over. */
+  replicated: boolean;
+}
+
+/** The scripts read TIME and write afterwards: effects replication, the default since 6.2's era. */
+const OLDEST_REDIS: readonly [number, number] = [6, 2];
+
+/** One field of the text that INFO answers, '' when absent. */
+function infoField(info: string, name: string): string {
+  return new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
+}
+
+/**
+ * Looks at the server behind a connection. INFO first, because it works where CONFIG is forbidden.
+ *
+ * @throws FerryError REDIS_TOO_OLD, REDIS_EVICTS, REDIS_NOT_DURABLE: settings under which batches
+ * could vanish; the operator changes them.
+ */
+export async function inspectRedis(
+  client: RedisClient,
+  allowWithoutAof: boolean,
+): Promise<RedisFacts> {
+  const info = String(await client.info());
+  const version =
+    infoField(info, 'valkey_version') || infoField(info, 'redis_version') || '0.0.0';
+  const [major = 0, minor = 0] = version.split('.').map(Number);
+  if (major < OLDEST_REDIS[0] || (major === OLDEST_REDIS[0] && minor < OLDEST_REDIS[1])) {
+    throw new FerryError('REDIS_TOO_OLD', `Redis ${version} is too old`, {
+      kind: 'redis',
+      hint: 'use Redis 6.2 or newer, or Valkey',
+    });
+  }
+  const policy = infoField(info, 'maxmemory_policy');
+  if (policy !== '' && policy !== 'noeviction') {
+    throw new FerryError('REDIS_EVICTS', `Redis may evict keys (maxmemory-policy ${policy})`, {
+      kind: 'redis',
+      hint: 'run: redis-cli CONFIG SET maxmemory-policy noeviction, and put it into redis.conf',
+    });
+  }
+  const aof = infoField(info, 'aof_enabled') === '1';
+  if (!aof && !allowWithoutAof) {
+    throw new FerryError('REDIS_NOT_DURABLE', 'Redis keeps no append-only file', {
+      kind: 'redis',
+      hint: 'run: redis-cli CONFIG SET appendonly yes, and put it into redis.conf; or, if a repeat after a restart of Redis is acceptable, say "redis: {url: ..., durability: none}"',
+    });
+  }
+  return {
+    runId: infoField(info, 'run_id'),
+    version,
+    durability: aof ? await fsyncPolicy(client) : 'none',
+    replicated:
+      infoField(info, 'connected_slaves') !== '0' || infoField(info, 'cluster_enabled') === '1',
+  };
+}
+
+async function fsyncPolicy(client: RedisClient): Promise<Durability> {
+  try {
+    const answer: unknown = await client.config('GET', 'appendfsync');
+    const value = Array.isArray(answer) ? answer[1] : valueOf(answer, 'appendfsync');
+    return value === 'always' || value === 'everysec' || value === 'no' ? value : 'unknown';
+  } catch {
+    return 'unknown'; // CONFIG is forbidden on many hosted servers; INFO does not tell the policy
+  }
+}
+
+/** With RESP3 the answer to CONFIG GET is a map, which ioredis gives as an object. */
+function valueOf(answer: unknown, field: string): unknown {
+  return typeof answer === 'object' && answer !== null
+    ? Reflect.get(answer, field)
+    : undefined;
+}

@@ -1,0 +1,61 @@
+import { createHash } from 'node:crypto';
+import type { BatchIdentity } from '../shared/identity.js';
+
+/**
+ * What a job says. Metadata only: payload and keys never enter Redis job data, because the
+ * dashboard shows all of it.
+ */
+export interface BatchJob extends BatchIdentity {
+  route: string;
+  journal: string;
+  destination: string;
+  generation: number;
+  /** When the batch was sealed, ms since the epoch: the age shown to operators. */
+  sealedAtMs: number;
+  payload: PayloadPlace;
+}
+
+export interface BlobJob {
+  route: string;
+  journal: string;
+  destination: string;
+  stream: string;
+  /** Name of the symlink in the blob directory. */
+  link: string;
+  /** Its text: the path on the wire. */
+  text: string;
+  version: number;
+  /** Sequence of the batch that must be confirmed before. */
+  follows: number;
+  /** `file`: the link as this host sees it; `transfer`: read through the producer. */
+  payload: { kind: 'file'; path: string } | { kind: 'transfer' };
+}
+
+/**
+ * The file behind a blob's link as it was opened for a send. The producer compares it with what
+ * lies there after the link is gone: a change in between must be sent too.
+ */
+export interface BlobSent {
+  inode: number;
+  bytes: number;
+  mtimeMs: number;
+  /** Set when the file was so young at open that its mtime alone proves nothing. */
+  sha256: string | null;
+}
+
+/** A file changed this shortly before its open may change again without a new mtime. */
+export const YOUNG_BLOB_MS = 2_000;
+
+/** Where a worker finds the bytes of a batch. */
+export type PayloadPlace =
+  /** In the producer's state directory: a range of a file of the journal's spool. */
+  | { kind: 'spool'; file: string; offset: number }
+  /** In Redis: so many chunks of `CHUNK_BYTES`, under `prefix` + number. */
+  | { kind: 'chunks'; count: number; prefix: string }
+  /** Too large for Redis: read from the producer through a window of chunks. */
+  | { kind: 'transfer' };
+
+/** Short and safe for keys and job ids, whatever a link is called. */
+export function blobKey(link: string): string {
+  return createHash('sha256').update(link).digest('hex').slice(0, 16);
+}

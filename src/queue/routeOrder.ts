@@ -1,0 +1,376 @@
+import { type BatchJob, type BlobJob, type BlobSent, blobKey } from './jobs.js';
+import type { Keys } from './keys.js';
+import type { ScriptConnection } from './scripts.js';
+
+/**
+ * The order of a route, decided by our scripts in Redis.
+ *
+ *     (no hash) --open--> open --accept--> pending --begin--> sending --ack--> open | pending
+ *                                             ^                  |
+ *                                             +---fail/release---+--fail--> blocked --begin--> ...
+ *
+ * `begin` is the one gate to the wire: whatever BullMQ runs, and however often, only the head of
+ * an open route passes, and only while nobody else holds the lease. Every answer is spelled out
+ * in the header of its script.
+ */
+
+/**
+ * How long a sender may be silent before another takes over. Too short: a paused process causes
+ * a needless repeat. Too long: a route waits that long after a worker was killed.
+ */
+export const LEASE_MS = 15_000;
+
+export type Answer<Name extends string, Fields = unknown> = { is: Name } & Fields;
+
+export type OpenAnswer =
+  | Answer<'open', { head: number; tail: number }>
+  | Answer<'differs', { stream: string; generation: string }>;
+
+export type AcceptAnswer =
+  | Answer<'accepted' | 'duplicate', { head: number }>
+  | Answer<'closed' | 'foreign' | 'conflict'>
+  | Answer<'gap', { tail: number }>;
+
+export type BeginAnswer =
+  | Answer<
+      'go',
+      { epoch: number; previous: number; attempts: number; repeat: BatchJob | null }
+    >
+  | Answer<'closed' | 'stale' | 'delivered' | 'park'>
+  | Answer<'wait', { ms: number }>;
+
+export type FailAnswer =
+  | Answer<'retry', { attempts: number; intervalMs: number }>
+  | Answer<'blocked', { attempts: number }>
+  | Answer<'stale'>;
+
+export type AckAnswer =
+  | Answer<'acked', { head: number; tail: number; blobs: string[] }>
+  | Answer<'stale', { head: number }>;
+
+export type BeginBlobAnswer =
+  | Answer<'go', { intervalMs: number }>
+  | Answer<'closed' | 'stale' | 'delivered' | 'park'>
+  | Answer<'wait', { ms: number }>;
+
+export interface OpenRequest {
+  route: string;
+  stream: string;
+  generation: number;
+  /** Before the first begin: a lease from before a loss of Redis may still be alive. */
+  waitMs: number;
+  intervalMs: number;
+  /** 0: for ever. */
+  maxAttempts: number;
+  paused?: boolean;
+  /** Absent: the route must be just as described (resume). */
+  reset?: { head: number; previous: number };
+}
+
+/** The failure of an attempt as Redis, status and dashboard show it. Never payload nor key. */
+export interface RouteError {
+  code: string;
+  message: string;
+  hint?: string;
+  /** ms since the epoch */
+  at: number;
+}
+
+/** An attempt that was not confirmed, as `fail` records it. */
+export interface Failure {
+  error: RouteError;
+  /** The far side may have died applying the batch before: confirm that one once more first. */
+  resend: boolean;
+  /** The destination failed; false: this worker could not even try. */
+  counted: boolean;
+  /** It failed after the commit byte: the next send may be a repeat. */
+  uncertain: boolean;
+}
+
+/** A route's hash, parsed. Fields as in `scripts/open.lua`. */
+export interface RouteState {
+  stream: string;
+  generation: number;
+  run: string;
+  head: number;
+  tail: number;
+  previous: number;
+  /** Who sends the head now; '' for nobody. */
+  holder: string;
+  /** How many sends there were. */
+  epoch: number;
+  sending: boolean;
+  paused: boolean;
+  blocked: number | null;
+  attempts: number;
+  error: RouteError | null;
+  batches: number;
+  bytes: number;
+  repeats: number;
+}
+
+export class RouteOrder {
+  readonly #scripts: ScriptConnection;
+  readonly #keys: Keys;
+
+  constructor(scripts: ScriptConnection, keys: Keys) {
+    this.#scripts = scripts;
+    this.#keys = keys;
+  }
+
+  async open(r: OpenRequest): Promise<OpenAnswer> {
+    const [is, a, b] = await this.#run(
+      'open',
+      [this.#keys.route(r.route), this.#keys.batches(r.route), this.#keys.routes()],
+      [
+        r.route,
+        r.reset === undefined ? 'resume' : 'reset',
+        r.stream,
+        r.generation,
+        this.#scripts.runId(),
+        r.reset?.head ?? 0,
+        r.reset?.previous ?? 0,
+        r.waitMs,
+        r.intervalMs,
+        r.maxAttempts,
+        r.paused === undefined ? '' : Number(r.paused),
+      ],
+    );
+    return is === 'open'
+      ? { is, head: Number(a), tail: Number(b) }
+      : { is: 'differs', stream: String(a), generation: String(b) };
+  }
+
+  async accept(job: BatchJob): Promise<AcceptAnswer> {
+    const [is, a] = await this.#run(
+      'accept',
+      [this.#keys.route(job.route), this.#keys.batches(job.route)],
+      [
+        job.stream,
+        job.generation,
+        this.#scripts.runId(),
+        job.sequence,
+        job.sha256,
+        JSON.stringify(job),
+      ],
+    );
+    if (is === 'accepted' || is === 'duplicate') return { is, head: Number(a) };
+    if (is === 'gap') return { is, tail: Number(a) };
+    return { is: is as 'closed' | 'foreign' | 'conflict' };
+  }
+
+  /**
+   * @param holder unique to this activation of the processor: worker, job and a counter
+   */
+  async begin(job: BatchJob, holder: string): Promise<BeginAnswer> {
+    const [is, a, b, c, d] = await this.#run(
+      'begin',
+      [this.#keys.route(job.route), this.#keys.batches(job.route)],
+      [job.generation, this.#scripts.runId(), job.sequence, holder, LEASE_MS],
+    );
+    if (is === 'go') {
+      return {
+        is,
+        epoch: Number(a),
+        previous: Number(b),
+        attempts: Number(c),
+        repeat: d === '' ? null : (JSON.parse(String(d)) as BatchJob),
+      };
+    }
+    if (is === 'wait') return { is, ms: Number(a) };
+    return { is: is as 'closed' | 'stale' | 'delivered' | 'park' };
+  }
+
+  /** False: another holds the lease now; what is being sent must end. */
+  async renew(job: BatchJob, holder: string): Promise<boolean> {
+    return this.#lease(job, holder, LEASE_MS);
+  }
+
+  /** Gives the lease back without a verdict on the destination (our own stop). */
+  async release(job: BatchJob, holder: string): Promise<boolean> {
+    return this.#lease(job, holder, 0);
+  }
+
+  async fail(job: BatchJob, holder: string, failure: Failure): Promise<FailAnswer> {
+    const [is, a, b] = await this.#run(
+      'fail',
+      [this.#keys.route(job.route)],
+      [
+        job.generation,
+        job.sequence,
+        holder,
+        JSON.stringify(failure.error),
+        Number(failure.resend),
+        Number(failure.counted),
+        Number(failure.uncertain),
+      ],
+    );
+    if (is === 'retry') return { is, attempts: Number(a), intervalMs: Number(b) };
+    if (is === 'blocked') return { is, attempts: Number(a) };
+    return { is: 'stale' };
+  }
+
+  async ack(job: BatchJob, holder: string): Promise<AckAnswer> {
+    const [is, head, tail, ...blobs] = await this.#run(
+      'ack',
+      [
+        this.#keys.route(job.route),
+        this.#keys.batches(job.route),
+        this.#keys.parkedBlobs(job.route),
+      ],
+      [job.generation, job.sequence, holder, job.bytes, this.#keys.news(), job.route],
+    );
+    return is === 'acked'
+      ? { is, head: Number(head), tail: Number(tail), blobs: blobs.map(String) }
+      : { is: 'stale', head: Number(head) };
+  }
+
+  /** Counts a send that may be a repeat; `done` clears the wish for it. */
+  async repeated(job: BatchJob, holder: string, done: boolean): Promise<void> {
+    await this.#run(
+      'repeat',
+      [this.#keys.route(job.route)],
+      [job.generation, holder, Number(done)],
+    );
+  }
+
+  /** null: no such route in Redis. */
+  async hold(
+    route: string,
+    what: 'pause' | 'resume' | 'unblock',
+  ): Promise<{ head: number; tail: number; generation: number } | null> {
+    const [is, head, tail, generation] = await this.#run(
+      'hold',
+      [this.#keys.route(route)],
+      [what],
+    );
+    if (is !== 'held') return null;
+    return { head: Number(head), tail: Number(tail), generation: Number(generation) };
+  }
+
+  async beginBlob(blob: BlobJob, jobId: string, holder: string): Promise<BeginBlobAnswer> {
+    const [is, a] = await this.#run(
+      'beginBlob',
+      [
+        this.#keys.route(blob.route),
+        this.#keys.blobs(blob.route),
+        this.#keys.parkedBlobs(blob.route),
+      ],
+      [
+        blob.stream,
+        this.#scripts.runId(),
+        blobKey(blob.link),
+        blob.version,
+        blob.follows,
+        holder,
+        LEASE_MS,
+        jobId,
+      ],
+    );
+    if (is === 'go') return { is, intervalMs: Number(a) };
+    if (is === 'wait') return { is, ms: Number(a) };
+    return { is: is as 'closed' | 'stale' | 'delivered' | 'park' };
+  }
+
+  /** False: another holds the blob's lease now. */
+  async endBlob(
+    blob: BlobJob,
+    holder: string,
+    what: 'renew' | 'release' | { confirm: BlobSent },
+  ): Promise<boolean> {
+    const confirmed = typeof what === 'object' ? what.confirm : null;
+    const answer = await this.#scripts.run(
+      'endBlob',
+      [this.#keys.blobs(blob.route)],
+      [
+        blob.stream,
+        blobKey(blob.link),
+        holder,
+        confirmed === null ? String(what) : 'confirm',
+        confirmed === null ? LEASE_MS : blob.version,
+        this.#keys.news(),
+        blob.route,
+        JSON.stringify(confirmed),
+      ],
+    );
+    return answer === 1;
+  }
+
+  /** null: Redis knows no such route (never opened, or lost). */
+  async state(route: string): Promise<RouteState | null> {
+    const hash = await this.#scripts.client.hgetall(this.#keys.route(route));
+    return parseState(hash);
+  }
+
+  /** The batch as it was accepted; null when it is confirmed, forgotten or never came. */
+  async accepted(route: string, sequence: number): Promise<BatchJob | null> {
+    const raw = await this.#scripts.client.hget(this.#keys.batches(route), String(sequence));
+    return raw === null ? null : (JSON.parse(raw) as BatchJob);
+  }
+
+  /** Every route that was ever opened in this Redis. */
+  async routes(): Promise<string[]> {
+    return this.#scripts.client.smembers(this.#keys.routes());
+  }
+
+  /** What this route confirmed last of a blob; null: nothing in this stream. */
+  async confirmedBlob(
+    route: string,
+    stream: string,
+    link: string,
+  ): Promise<{ version: number; sent: BlobSent } | null> {
+    const raw = await this.#scripts.client.hget(this.#keys.blobs(route), blobKey(link));
+    if (raw === null) return null;
+    const state = JSON.parse(raw) as { stream?: string; version: number; sent?: string };
+    if (state.stream !== stream || state.sent === undefined) return null;
+    return { version: state.version, sent: JSON.parse(state.sent) as BlobSent };
+  }
+
+  /** Forgets what is known of a blob whose link is gone. */
+  async forgetBlob(route: string, link: string): Promise<void> {
+    await this.#scripts.client.hdel(this.#keys.blobs(route), blobKey(link));
+  }
+
+  async #lease(job: BatchJob, holder: string, ms: number): Promise<boolean> {
+    const answer = await this.#scripts.run(
+      'renew',
+      [this.#keys.route(job.route)],
+      [job.generation, holder, ms],
+    );
+    return answer === 1;
+  }
+
+  async #run(
+    name: Parameters<ScriptConnection['run']>[0],
+    keys: string[],
+    args: (string | number)[],
+  ): Promise<unknown[]> {
+    const answer = await this.#scripts.run(name, keys, args);
+    return Array.isArray(answer) ? answer : [answer];
+  }
+}
+
+/** @returns null for an empty hash: the route is unknown */
+export function parseState(hash: Record<string, string>): RouteState | null {
+  const { stream, error } = hash;
+  if (stream === undefined) return null;
+  const count = (field: string): number => Number(hash[field] ?? 0);
+  return {
+    stream,
+    generation: count('generation'),
+    run: hash['run'] ?? '',
+    head: count('head'),
+    tail: count('tail'),
+    previous: count('previous'),
+    holder: hash['holder'] ?? '',
+    epoch: count('epoch'),
+    sending: (hash['holder'] ?? '') !== '',
+    paused: hash['paused'] === '1',
+    blocked: hash['blocked'] ? Number(hash['blocked']) : null,
+    attempts: count('attempts'),
+    error: error ? (JSON.parse(error) as RouteError) : null,
+    batches: count('batches'),
+    bytes: count('bytes'),
+    repeats: count('repeats'),
+  };
+}

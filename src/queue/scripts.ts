@@ -1,0 +1,167 @@
+import { readFileSync } from 'node:fs';
+import type { Logger } from 'pino';
+import { FerryError } from '../shared/errors.js';
+import { connectRedis, type RedisClient, type RedisTarget } from './connection.js';
+import { inspectRedis, type RedisFacts } from './durability.js';
+
+/** File name without `.lua` -> number of keys. Headers of the files say what they decide. */
+const SCRIPTS = {
+  open: 3,
+  accept: 2,
+  begin: 2,
+  renew: 1,
+  fail: 1,
+  ack: 3,
+  repeat: 1,
+  hold: 1,
+  beginBlob: 3,
+  endBlob: 1,
+} as const;
+
+export type ScriptName = keyof typeof SCRIPTS;
+
+type ScriptCall = (...args: (string | number)[]) => Promise<unknown>;
+
+/**
+ * One connection that runs our scripts, and knows which Redis run it talks to.
+ *
+ * Commands fail at once while Redis is away and are never sent twice, so a caller that got an
+ * answer got it from the run whose id it passed.
+ */
+export class ScriptConnection {
+  readonly client: RedisClient;
+  #facts: RedisFacts | null = null;
+  #refusal: FerryError | null = null;
+  #ready: PromiseWithResolvers | null = newGate();
+  #closed = false;
+  readonly #listeners = new Set<(facts: RedisFacts) => void>();
+  readonly #log: Logger;
+  readonly #allowWithoutAof: boolean;
+  #saidDown = false;
+
+  constructor(target: RedisTarget, log: Logger) {
+    this.#log = log;
+    this.#allowWithoutAof = target.config.allowWithoutAof;
+    this.client = connectRedis(target, 'script');
+    for (const [name, numberOfKeys] of Object.entries(SCRIPTS)) {
+      const lua = readFileSync(new URL(`./scripts/${name}.lua`, import.meta.url), 'utf8');
+      this.client.defineCommand(`ferry_${name}`, { lua, numberOfKeys });
+    }
+    this.client.on('error', (error: Error) => this.#sayDown(error));
+    this.client.on('close', () => {
+      this.#facts = null;
+      this.#ready ??= newGate();
+    });
+    this.client.on('ready', () => void this.#inspect());
+  }
+
+  /** The server of this connection; null while it is away or refused by the start checks. */
+  get facts(): RedisFacts | null {
+    return this.#facts;
+  }
+
+  /** Why the server is not used although it answers; null when that is not the case. */
+  get refusal(): FerryError | null {
+    return this.#refusal;
+  }
+
+  /** Called at once and after each (re)connection, with the facts of the server. */
+  onReady(listener: (facts: RedisFacts) => void): () => void {
+    this.#listeners.add(listener);
+    if (this.#facts !== null) listener(this.#facts);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Resolves when Redis is there and passed the checks; rejects when the connection is closed. */
+  async ready(): Promise<RedisFacts> {
+    while (this.#facts === null) {
+      if (this.#closed) throw redisAway('the connection was closed');
+      await this.#ready?.promise;
+    }
+    return this.#facts;
+  }
+
+  /**
+   * Runs a script against the present Redis run.
+   *
+   * @throws FerryError REDIS_AWAY (kind redis): nothing is known of the outcome, ask again later.
+   */
+  async run(name: ScriptName, keys: string[], args: (string | number)[]): Promise<unknown> {
+    if (this.#facts === null) throw redisAway('not connected');
+    const call: unknown = Reflect.get(this.client, `ferry_${name}`);
+    try {
+      return await (call as ScriptCall).call(this.client, ...keys, ...args);
+    } catch (error) {
+      throw redisAway(`script ${name} failed`, error);
+    }
+  }
+
+  /** The run id to pass to a script: of the server this connection is open to now. */
+  runId(): string {
+    if (this.#facts === null) throw redisAway('not connected');
+    return this.#facts.runId;
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#facts = null;
+    this.#ready?.resolve();
+    this.client.disconnect();
+  }
+
+  async #inspect(): Promise<void> {
+    try {
+      const facts = await inspectRedis(this.client, this.#allowWithoutAof);
+      if (this.#closed) return;
+      this.#refusal = null;
+      this.#facts = facts;
+      this.#ready?.resolve();
+      this.#ready = null;
+      if (this.#saidDown) this.#log.info('Redis is back');
+      this.#saidDown = false;
+      for (const listener of this.#listeners) listener(facts);
+    } catch (error) {
+      if (this.#closed) return;
+      if (error instanceof FerryError) {
+        this.#refusal = error;
+        this.#log.error({ err: error }, 'this Redis is not used');
+      } else {
+        this.#sayDown(error);
+      }
+      // Look again: an operator may have changed the setting meanwhile, or Redis is still loading.
+      setTimeout(() => {
+        if (!this.#closed && this.client.status === 'ready') void this.#inspect();
+      }, INSPECT_AGAIN_MS).unref();
+    }
+  }
+
+  #sayDown(error: unknown): void {
+    if (this.#saidDown || this.#closed) return;
+    this.#saidDown = true;
+    this.#log.warn({ err: error }, 'Redis cannot be reached; journals are left alone until it is');
+  }
+}
+
+/** Between two looks at a Redis that the start checks refused. */
+const INSPECT_AGAIN_MS = 2_000;
+
+export function redisAway(what: string, cause?: unknown): FerryError {
+  return new FerryError('REDIS_AWAY', `Redis: ${what}`, {
+    kind: 'redis',
+    hint: 'nothing is lost; work resumes by itself when Redis answers',
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
+
+interface PromiseWithResolvers {
+  promise: Promise<void>;
+  resolve(): void;
+}
+
+function newGate(): PromiseWithResolvers {
+  let resolve: () => void = () => undefined;
+  const promise = new Promise<void>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
+}

@@ -1,0 +1,58 @@
+--[[
+  Opens a route for the present Redis run. The only script that creates or rewinds a route.
+
+  KEYS[1] route hash   KEYS[2] accepted batches   KEYS[3] set of routes
+  ARGV: 1 route name   2 mode: resume | reset   3 stream   4 generation   5 run id
+        6 head (reset)   7 previous: sequence last confirmed, 0 for none (reset)
+        8 wait in ms before the first begin   9 interval in ms   10 attempts, 0 = for ever
+        11 paused: 1, 0, or '' to leave as it is
+
+  Fields of the route hash
+    stream generation run   whose route it is, and for which Redis run it is open
+    head tail previous      next to deliver, last accepted, last confirmed
+    holder epoch lease      who sends now, how many sends there were, until when (Redis ms)
+    notBefore               no begin before this time (Redis ms): an older lease may still live
+    paused blocked          operator's hold; sequence that ran out of attempts
+    attempts error resend   failures of the head; the last one as JSON; 1: confirm previous again
+    interval maxAttempts    from the configuration of the journal
+    batches bytes repeats   totals confirmed; sends that may have been repeats
+    ackHolder               holder of the last ack, so that asking twice is answered alike
+
+  Answers: {'open', head, tail} | {'differs', stream, generation} when the hash is not what the
+  caller compared (resume), or is already of this or a later generation (reset).
+]]
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local cur = redis.call('HMGET', KEYS[1], 'stream', 'generation', 'head', 'tail', 'epoch')
+
+if ARGV[2] == 'resume' then
+  if cur[1] ~= ARGV[3] or cur[2] ~= ARGV[4] then
+    return { 'differs', cur[1] or '', cur[2] or '' }
+  end
+else
+  if cur[1] == ARGV[3] and tonumber(cur[2]) >= tonumber(ARGV[4]) then
+    return { 'differs', cur[1], cur[2] }
+  end
+  redis.call('DEL', KEYS[2])
+  redis.call('HSET', KEYS[1],
+    'stream', ARGV[3], 'generation', ARGV[4],
+    'head', ARGV[6], 'tail', tonumber(ARGV[6]) - 1, 'previous', ARGV[7],
+    'holder', '', 'ackHolder', '', 'epoch', cur[5] or 0, 'lease', 0,
+    'blocked', '', 'attempts', 0, 'resend', 0)
+  redis.call('HSETNX', KEYS[1], 'paused', 0)
+  redis.call('HSETNX', KEYS[1], 'batches', 0)
+  redis.call('HSETNX', KEYS[1], 'bytes', 0)
+  redis.call('HSETNX', KEYS[1], 'repeats', 0)
+  redis.call('HSETNX', KEYS[1], 'error', '')
+end
+
+redis.call('HSET', KEYS[1], 'run', ARGV[5], 'interval', ARGV[9], 'maxAttempts', ARGV[10])
+if tonumber(ARGV[8]) > 0 then
+  redis.call('HSET', KEYS[1], 'notBefore', now + ARGV[8])
+elseif ARGV[2] == 'reset' then
+  redis.call('HSET', KEYS[1], 'notBefore', 0)
+end
+if ARGV[11] ~= '' then redis.call('HSET', KEYS[1], 'paused', ARGV[11]) end
+redis.call('SADD', KEYS[3], ARGV[1])
+local after = redis.call('HMGET', KEYS[1], 'head', 'tail')
+return { 'open', after[1], after[2] }

@@ -1,0 +1,30 @@
+import type { JobQueues } from './jobQueues.js';
+import { batchJobId } from './keys.js';
+import type { RouteOrder } from './routeOrder.js';
+
+/**
+ * Wakes the head of a route. Part of correctness: a kill between "parked" and "looked again", or
+ * a click on "remove", can leave a head that nobody will ever run. Harmless when it is awake.
+ */
+export async function wakeHead(
+  order: RouteOrder,
+  queues: JobQueues,
+  route: string,
+): Promise<void> {
+  const state = await order.state(route);
+  if (state === null || state.paused || state.blocked !== null || state.head > state.tail) return;
+  const job = await order.accepted(route, state.head);
+  if (job !== null) await queues.wakeBatch(job);
+}
+
+/** After an ack: promotes the successor, or brings its job back from what was accepted. */
+export async function promoteHead(
+  order: RouteOrder,
+  queues: JobQueues,
+  head: { route: string; generation: number; sequence: number },
+): Promise<void> {
+  const id = batchJobId(head.route, head.generation, head.sequence);
+  if ((await queues.promoteBatch(id)) !== 'missing') return;
+  const job = await order.accepted(head.route, head.sequence);
+  if (job !== null && job.generation === head.generation) await queues.addBatch(job, false);
+}

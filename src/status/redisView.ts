@@ -1,0 +1,82 @@
+import { stat } from 'node:fs/promises';
+import type { Logger } from 'pino';
+import type { FerryConfig } from '../config/model.js';
+import type { RedisTarget } from '../queue/connection.js';
+import { ping } from '../queue/embedded/ping.js';
+import { preparePlaces, readRecord } from '../queue/embedded/places.js';
+import type { BatchJob } from '../queue/jobs.js';
+import { Keys } from '../queue/keys.js';
+import { RouteOrder, type RouteState } from '../queue/routeOrder.js';
+import { ScriptConnection } from '../queue/scripts.js';
+import { asError } from '../shared/errors.js';
+import type { StatusReport } from './report.js';
+
+/** A look at Redis gives up after this long: an operator waits for the answer. */
+const PATIENCE_MS = 3_000;
+
+export interface RedisView {
+  summary: StatusReport['redis'];
+  routes: Map<
+    string,
+    { state: RouteState; pendingBytes: number; oldestSealedAtMs: number | null }
+  >;
+}
+
+/** Everything that status needs of Redis, in one look; an empty one when Redis is away. */
+export async function viewRedis(config: FerryConfig, log: Logger): Promise<RedisView> {
+  const target = await targetOf(config);
+  if (target === null) return away('the embedded Redis is not running: no role of this state directory is');
+  const scripts = new ScriptConnection(target, log.child({}, { level: 'silent' }));
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    const patience = new Promise<never>((_, reject) => {
+      timer = setTimeout(
+        () => reject(scripts.refusal ?? new Error('Redis does not answer')),
+        PATIENCE_MS,
+      );
+    });
+    return await Promise.race([look(scripts, new Keys(config.redis.prefix)), patience]);
+  } catch (error) {
+    return away(asError(error).message);
+  } finally {
+    clearTimeout(timer);
+    await scripts.close();
+  }
+}
+
+async function look(scripts: ScriptConnection, keys: Keys): Promise<RedisView> {
+  const facts = await scripts.ready();
+  const order = new RouteOrder(scripts, keys);
+  const routes: RedisView['routes'] = new Map();
+  for (const route of await order.routes()) {
+    const state = await order.state(route);
+    if (state === null) continue;
+    let pendingBytes = 0;
+    let oldestSealedAtMs: number | null = null;
+    for (const raw of Object.values(await scripts.client.hgetall(keys.batches(route)))) {
+      const batch = JSON.parse(raw) as BatchJob;
+      if (batch.sequence < state.head) continue;
+      pendingBytes += batch.bytes;
+      oldestSealedAtMs = Math.min(oldestSealedAtMs ?? batch.sealedAtMs, batch.sealedAtMs);
+    }
+    routes.set(route, { state, pendingBytes, oldestSealedAtMs });
+  }
+  return { summary: { ok: true, durability: facts.durability, error: null }, routes };
+}
+
+function away(error: string): RedisView {
+  return { summary: { ok: false, durability: null, error }, routes: new Map() };
+}
+
+/** null: the embedded server is not running. It is never started from here. */
+async function targetOf(config: FerryConfig): Promise<RedisTarget | null> {
+  if (config.redis.kind === 'url') return { config: config.redis };
+  const exists = await stat(config.stateDir).then(
+    () => true,
+    () => false,
+  );
+  if (!exists) return null;
+  const record = await readRecord(await preparePlaces(config.stateDir));
+  if (record === null || (await ping(record.socketPath)) === 'none') return null;
+  return { config: config.redis, socketPath: record.socketPath };
+}

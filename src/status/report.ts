@@ -1,0 +1,38 @@
+/** One route as an operator sees it: the contract of `ferry status --json`. */
+export interface RouteStatus {
+  /** `<journal>@<destination>` */
+  route: string;
+  journal: string;
+  destination: string;
+  state: 'idle' | 'sending' | 'retrying' | 'blocked' | 'paused' | 'orphaned';
+  /** Next sequence to deliver. */
+  head: number;
+  /** Last sequence captured. */
+  tail: number;
+  /** In Redis and spool together. */
+  pendingBatches: number;
+  pendingBytes: number;
+  /** Since the seal of the oldest pending batch. */
+  oldestAgeMs: number;
+  /** Bytes that are still in the journal. */
+  journalBytes: number;
+  pendingBlobs: number;
+  /** Failed attempts of the head so far. */
+  attempts: number;
+  /** `CODE: what happened: what to do`; null when the last attempt was confirmed. */
+  lastError: string | null;
+  /** The same error's stable code. */
+  lastErrorCode: string | null;
+  /** When it happened, ISO 8601. */
+  lastErrorAt: string | null;
+  deliveredBatches: number;
+  deliveredBytes: number;
+  /** Sends that may have been repeats. */
+  duplicatesPossible: number;
+}
+
+export interface StatusReport {
+  version: 1;
+  redis: { ok: boolean; durability: string | null; error: string | null };
+  routes: RouteStatus[];
+}

@@ -1,0 +1,169 @@
+import { stat } from 'node:fs/promises';
+import { basename } from 'node:path';
+import type { Logger } from 'pino';
+import type { FerryConfig, JournalConfig } from '../config/model.js';
+import { resolveJournal, ruleMatches } from '../config/routes.js';
+import { Spool } from '../producers/spool/spool.js';
+import type { RouteMark, SpoolView } from '../producers/spool/types.js';
+import { spoolDir, spooledJournals } from '../producers/spoolFiles.js';
+import type { RouteState } from '../queue/routeOrder.js';
+import { parseRouteName, routeName } from '../shared/identity.js';
+import { type RedisView, viewRedis } from './redisView.js';
+import type { RouteStatus, StatusReport } from './report.js';
+
+/**
+ * Puts together what the spool and Redis know of every route. Reads only: starts no Redis, takes
+ * no lock, and answers from the spool alone when Redis is away.
+ */
+export async function readStatus(config: FerryConfig, log: Logger): Promise<StatusReport> {
+  const redis = await viewRedis(config, log);
+  const routes = new Map<string, RouteStatus>();
+
+  const journals = new Map<string, JournalConfig | null>();
+  for (const name of await spooledJournals(config.stateDir)) journals.set(name, null);
+  for (const rule of config.journals) {
+    if (rule.kind === 'path') journals.set(rule.name, resolveJournal(rule));
+    else {
+      for (const name of journals.keys()) {
+        if (ruleMatches(rule, name)) journals.set(name, resolveJournal(rule, basename(name)));
+      }
+    }
+  }
+  for (const [name, journal] of journals) {
+    const spool = await Spool.readOnly(spoolDir(config.stateDir, name));
+    const journalBytes = journal === null ? 0 : await sizeOf(journal.path);
+    const wanted = journal?.to.map(({ destination }) => destination) ?? [];
+    const known = spool === undefined ? [] : [...spool.routes()].map((mark) => mark.destination);
+    for (const destination of new Set([...wanted, ...known])) {
+      const route = routeName(name, destination);
+      const orphaned = !wanted.includes(destination);
+      routes.set(
+        route,
+        routeStatus(name, destination, spool, redis, { journalBytes, orphaned }),
+      );
+    }
+  }
+  // Routes of producers on other hosts: Redis is all that can be seen of them from here.
+  for (const route of redis.routes.keys()) {
+    if (routes.has(route)) continue;
+    const { journal, destination } = parseRouteName(route);
+    routes.set(
+      route,
+      routeStatus(journal, destination, undefined, redis, { journalBytes: 0, orphaned: false }),
+    );
+  }
+  return {
+    version: 1,
+    redis: redis.summary,
+    routes: [...routes.values()].sort((a, b) => (a.route < b.route ? -1 : 1)),
+  };
+}
+
+function routeStatus(
+  journal: string,
+  destination: string,
+  spool: SpoolView | undefined,
+  redis: RedisView,
+  seen: { journalBytes: number; orphaned: boolean },
+): RouteStatus {
+  const route = routeName(journal, destination);
+  const mark = spool?.route(destination);
+  const live = redis.routes.get(route);
+  // Redis may hold the route of a state directory that is gone; then only the spool counts.
+  const state = spool === undefined || live?.state.stream === spool.stream ? live?.state : undefined;
+  const head = Math.max(mark === undefined ? 1 : mark.acked + 1, state?.head ?? 0);
+  const tail = spool?.lastSequence ?? state?.tail ?? 0;
+  const waiting =
+    spool === undefined
+      ? { bytes: live?.pendingBytes ?? 0, oldestMs: live?.oldestSealedAtMs ?? null }
+      : waitingFrom(spool, head);
+  const delivered = deliveredOf(spool, mark, state, head);
+  const pendingBatches = Math.max(0, tail - head + 1);
+  const pendingBlobs = blobsOf(spool, destination);
+  const error = state?.error ?? null;
+  return {
+    route,
+    journal,
+    destination,
+    state: nameOf({ mark, state, orphaned: seen.orphaned, pending: pendingBatches + pendingBlobs }),
+    head,
+    tail,
+    pendingBatches,
+    pendingBytes: pendingBatches === 0 ? 0 : waiting.bytes,
+    oldestAgeMs:
+      pendingBatches === 0 || waiting.oldestMs === null
+        ? 0
+        : Math.max(0, Date.now() - waiting.oldestMs),
+    journalBytes: seen.journalBytes,
+    pendingBlobs,
+    attempts: state?.attempts ?? 0,
+    lastError:
+      error === null
+        ? null
+        : `${error.code}: ${error.message}${error.hint === undefined ? '' : `: ${error.hint}`}`,
+    lastErrorCode: error?.code ?? null,
+    lastErrorAt: error === null ? null : new Date(error.at).toISOString(),
+    deliveredBatches: delivered.batches,
+    deliveredBytes: delivered.bytes,
+    duplicatesPossible: state?.repeats ?? 0,
+  };
+}
+
+function waitingFrom(spool: SpoolView, head: number): { bytes: number; oldestMs: number | null } {
+  let bytes = 0;
+  let oldestMs: number | null = null;
+  for (const batch of spool.batchesAfter(head - 1)) {
+    bytes += batch.bytes;
+    oldestMs ??= batch.sealedAtMs;
+  }
+  return { bytes, oldestMs };
+}
+
+/** The spool's totals, and what Redis knows to be confirmed beyond them. */
+function deliveredOf(
+  spool: SpoolView | undefined,
+  mark: RouteMark | undefined,
+  state: RouteState | undefined,
+  head: number,
+): { batches: number; bytes: number } {
+  if (spool === undefined || mark === undefined) {
+    return { batches: state?.batches ?? 0, bytes: state?.bytes ?? 0 };
+  }
+  let { ackedBatches: batches, ackedBytes: bytes } = mark;
+  for (const batch of spool.batchesAfter(mark.acked)) {
+    if (batch.sequence >= head) break;
+    batches += 1;
+    bytes += batch.bytes;
+  }
+  return { batches, bytes };
+}
+
+function blobsOf(spool: SpoolView | undefined, destination: string): number {
+  let count = 0;
+  for (const blob of spool?.pendingBlobs() ?? []) {
+    if (!blob.confirmedBy.includes(destination)) count += 1;
+  }
+  return count;
+}
+
+/** The first that applies: what an operator has to know most comes first. */
+function nameOf(facts: {
+  mark: RouteMark | undefined;
+  state: RouteState | undefined;
+  orphaned: boolean;
+  pending: number;
+}): RouteStatus['state'] {
+  const { mark, state, orphaned, pending } = facts;
+  if (orphaned || mark?.orphaned) return 'orphaned';
+  if (state?.blocked != null) return 'blocked';
+  if (state?.paused || mark?.paused) return 'paused';
+  if (state?.error != null && pending > 0) return 'retrying';
+  return pending > 0 || state?.sending ? 'sending' : 'idle';
+}
+
+async function sizeOf(path: string): Promise<number> {
+  return stat(path).then(
+    ({ size }) => size,
+    () => 0,
+  );
+}

@@ -1,0 +1,196 @@
+import { DelayedError, type Job, UnrecoverableError } from 'bullmq';
+import type { Logger } from 'pino';
+import type { DestinationConfig } from '../config/model.js';
+import type { JobQueues } from '../queue/jobQueues.js';
+import { PARK_MS } from '../queue/jobQueues.js';
+import type { BatchJob } from '../queue/jobs.js';
+import { type BeginAnswer, LEASE_MS, type RouteOrder } from '../queue/routeOrder.js';
+import type { ScriptConnection } from '../queue/scripts.js';
+import { promoteHead, wakeHead } from '../queue/wake.js';
+import { crashPoint } from '../shared/crashPoints.js';
+import { FerryError } from '../shared/errors.js';
+import type { Delivery } from './delivery.js';
+import { attemptEnd } from './failure.js';
+import { Lease } from './lease.js';
+import type { WorkerStop } from './workerStop.js';
+
+/** A route that is not open for this Redis run waits for its producer this long, then looks again. */
+const CLOSED_PAUSE_MS = 1_000;
+/** A lease that ended under us is somebody else's for a while. */
+const LOST_PAUSE_MS = 1_000;
+/** Between two tries to tell Redis of a confirmed batch. */
+const ACK_AGAIN_MS = 200;
+
+export interface BatchProcessorParts {
+  order: RouteOrder;
+  queues: JobQueues;
+  scripts: ScriptConnection;
+  delivery: Delivery;
+  stop: WorkerStop;
+  log: Logger;
+  /** Unique per worker process. */
+  workerId: string;
+}
+
+/**
+ * One activation of a batch's job: from "BullMQ says run" to a verdict.
+ *
+ *     begin --go--> send --confirmed--> ack --> promote the successor --> completed
+ *       |             |
+ *       |             +--failed--> fail --> delayed by the interval | failed (blocked)
+ *       |             +--lease lost, stopping--> delayed
+ *       +--park, wait, closed--> delayed
+ *       +--stale, delivered--> completed
+ */
+export class BatchProcessor {
+  readonly #p: BatchProcessorParts;
+  #activations = 0;
+
+  constructor(parts: BatchProcessorParts) {
+    this.#p = parts;
+  }
+
+  /**
+   * @param token BullMQ's lock on the job
+   * @throws DelayedError, UnrecoverableError: BullMQ's words for "sleeps" and "failed"
+   */
+  async run(job: Job<BatchJob>, token: string, destination: DestinationConfig): Promise<void> {
+    const batch = job.data;
+    this.#activations += 1;
+    const holder = `${this.#p.workerId}.${this.#activations}`;
+    const startedAt = performance.now();
+    const answer = await this.#p.order.begin(batch, holder);
+    switch (answer.is) {
+      case 'go':
+        return this.#attempt(job, token, destination, holder, startedAt, answer);
+      case 'stale':
+      case 'delivered':
+        return;
+      case 'closed':
+        return this.#sleep(job, token, CLOSED_PAUSE_MS);
+      case 'wait':
+        return this.#sleep(job, token, answer.ms);
+      case 'park':
+        await job.moveToDelayed(Date.now() + PARK_MS, token);
+        // Its turn may have come between the question and the parking.
+        await wakeHead(this.#p.order, this.#p.queues, batch.route).catch(() => undefined);
+        throw new DelayedError();
+    }
+  }
+
+  async #attempt(
+    job: Job<BatchJob>,
+    token: string,
+    destination: DestinationConfig,
+    holder: string,
+    startedAt: number,
+    go: Extract<BeginAnswer, { is: 'go' }>,
+  ): Promise<void> {
+    crashPoint('worker.begun');
+    const batch = job.data;
+    const { order, stop, log } = this.#p;
+    const lease = new Lease({
+      leaseMs: LEASE_MS,
+      startedAt,
+      renew: () => order.renew(batch, holder),
+    });
+    const leaveStop = stop.enter();
+    try {
+      const signal = AbortSignal.any([lease.signal, stop.signal]);
+      const mayConfirm = (): boolean => lease.isValid();
+      if (go.repeat !== null) {
+        log.info(
+          { route: batch.route, sequence: go.repeat.sequence },
+          'confirming the previous batch once more, since a connection failed after it',
+        );
+        await order.repeated(batch, holder, false);
+        await this.#p.delivery.sendBatch(destination, go.repeat, go.repeat.sequence - 1, {
+          mayConfirm,
+          signal,
+        });
+        await order.repeated(batch, holder, true);
+      }
+      await this.#p.delivery.sendBatch(destination, batch, go.previous, { mayConfirm, signal });
+      crashPoint('worker.confirmed');
+      await this.#acknowledge(batch, holder);
+    } catch (error) {
+      lease.stop();
+      return await this.#ended(job, token, holder, error);
+    } finally {
+      lease.stop();
+      leaveStop();
+    }
+  }
+
+  /**
+   * The batch is confirmed: Redis must learn of it, or it would be sent again. So this goes on
+   * until Redis answers, or the process has to stop.
+   */
+  async #acknowledge(batch: BatchJob, holder: string): Promise<void> {
+    const { order, queues, log, stop } = this.#p;
+    for (;;) {
+      try {
+        const answer = await order.ack(batch, holder);
+        crashPoint('worker.acked');
+        if (answer.is === 'stale') {
+          log.warn(
+            { route: batch.route, sequence: batch.sequence, head: answer.head },
+            'the batch was confirmed, but its route was taken over meanwhile; it may be sent again',
+          );
+          return;
+        }
+        log.debug({ route: batch.route, sequence: batch.sequence }, 'confirmed');
+        // A promotion that fails here is made good by the periodic check.
+        if (answer.head <= answer.tail) {
+          await promoteHead(order, queues, {
+            route: batch.route,
+            generation: batch.generation,
+            sequence: answer.head,
+          });
+        }
+        for (const blob of answer.blobs) await queues.promoteBlob(blob);
+        crashPoint('worker.promoted');
+        return;
+      } catch (error) {
+        if (!(error instanceof FerryError) || error.kind !== 'redis') throw error;
+        if (stop.overdue) throw error;
+        await stop.pause(ACK_AGAIN_MS);
+      }
+    }
+  }
+
+  async #ended(job: Job<BatchJob>, token: string, holder: string, error: unknown): Promise<void> {
+    const batch = job.data;
+    const { order, log, stop } = this.#p;
+    const end = attemptEnd(error, stop.stopping);
+    switch (end.is) {
+      case 'redis-away':
+        throw error; // BullMQ tries again; the lease runs out by itself
+      case 'lost':
+        log.warn({ route: batch.route, sequence: batch.sequence, err: error }, 'the send was ended');
+        return this.#sleep(job, token, LOST_PAUSE_MS);
+      case 'stopped':
+        await order.release(batch, holder);
+        return this.#sleep(job, token, 0);
+      case 'failed':
+        break;
+    }
+    const verdict = await order.fail(batch, holder, end.failure);
+    if (verdict.is === 'stale') return this.#sleep(job, token, LOST_PAUSE_MS);
+    const facts = { route: batch.route, sequence: batch.sequence, attempts: verdict.attempts };
+    if (verdict.is === 'blocked') {
+      log.error(
+        { ...facts, err: error },
+        'the route is blocked: its batch ran out of attempts; commits gather safely until somebody replays or skips it',
+      );
+      throw new UnrecoverableError(end.failure.error.message);
+    }
+    log.warn({ ...facts, err: error, retryInMs: verdict.intervalMs }, 'not confirmed; retrying');
+    return this.#sleep(job, token, verdict.intervalMs);
+  }
+
+  async #sleep(job: Job<BatchJob>, token: string, ms: number): Promise<never> {
+    await job.moveToDelayed(Date.now() + ms, token);
+    throw new DelayedError();
+  }
+}

@@ -1,0 +1,194 @@
+import { createHash } from 'node:crypto';
+import { open } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import type { Logger } from 'pino';
+import type { DestinationConfig, FerryConfig } from '../config/model.js';
+import { connectionsSettled, send } from '../protocol/index.js';
+import type { QueueAccess } from '../queue/access.js';
+import { type BatchJob, type BlobJob, type BlobSent, YOUNG_BLOB_MS } from '../queue/jobs.js';
+import { CHUNK_BYTES, type PayloadStore } from '../queue/payload/payloadStore.js';
+import { RedisPayloads } from '../queue/payload/redisPayloads.js';
+import { SpoolPayloads } from '../queue/payload/spoolPayloads.js';
+import { TransferReader } from '../queue/payload/transferReader.js';
+import { FerryError, systemCode } from '../shared/errors.js';
+import { resolveEndpoint } from './endpoint.js';
+
+/** The rights of one send: looked at right before the commit byte, and ended by the signal. */
+export interface SendRights {
+  mayConfirm: () => boolean;
+  signal: AbortSignal;
+}
+
+/** A blob or batch that is open for one send. */
+interface OpenPayload {
+  bytes: number;
+  chunks: AsyncIterable<Uint8Array>;
+  close(): Promise<void>;
+}
+
+type OpenBlob = OpenPayload & { inode: number; mtimeMs: number };
+
+/** From a job to the wire: finds the payload wherever it is, and sends it. */
+export class Delivery {
+  readonly #spool: PayloadStore;
+  readonly #redis: PayloadStore;
+  readonly #transfers: TransferReader;
+  readonly #log: Logger;
+
+  constructor(config: FerryConfig, access: QueueAccess, log: Logger) {
+    this.#log = log;
+    this.#spool = new SpoolPayloads(config.stateDir);
+    this.#redis = new RedisPayloads(access.data, access.keys);
+    this.#transfers = new TransferReader(access.data, access.keys, access.subscriber);
+  }
+
+  /**
+   * Sends a batch and returns when it is confirmed as the destination's `confirm` asks.
+   *
+   * @param previous the sequence confirmed before it on this route; 0 for none
+   * @throws FerryError of `send`, `resolveEndpoint` or the payload's source
+   */
+  async sendBatch(
+    destination: DestinationConfig,
+    batch: BatchJob,
+    previous: number,
+    rights: SendRights,
+  ): Promise<void> {
+    const endpoint = await resolveEndpoint(destination, batch.journal);
+    const payload = await this.#openBatch(batch, rights.signal);
+    try {
+      const result = await send({
+        endpoint,
+        body: { kind: 'batch' },
+        bytes: batch.bytes,
+        payload: payload.chunks,
+        identity: {
+          stream: batch.stream,
+          sequence: batch.sequence,
+          previous,
+          sha256: batch.sha256,
+        },
+        ...rights,
+      });
+      this.#log.debug(
+        { route: batch.route, sequence: batch.sequence, bytes: batch.bytes, ...result },
+        'sent',
+      );
+    } finally {
+      await payload.close().catch(() => undefined);
+    }
+  }
+
+  /**
+   * Sends a blob from one open file, with exactly the length it had at open.
+   *
+   * @returns what was sent, for the comparison after its link is gone
+   */
+  async sendBlob(
+    destination: DestinationConfig,
+    blob: BlobJob,
+    rights: SendRights,
+  ): Promise<BlobSent> {
+    const endpoint = await resolveEndpoint(destination, blob.journal);
+    const payload = await this.#openBlob(blob, rights.signal);
+    const young = Date.now() - payload.mtimeMs < YOUNG_BLOB_MS;
+    const hash = young ? createHash('sha256') : null;
+    try {
+      await send({
+        endpoint,
+        body: { kind: 'blob', path: blob.text },
+        bytes: payload.bytes,
+        payload: hash === null ? payload.chunks : hashed(payload.chunks, hash),
+        identity: { stream: blob.stream, version: blob.version },
+        ...rights,
+      });
+    } finally {
+      await payload.close().catch(() => undefined);
+    }
+    return {
+      inode: payload.inode,
+      bytes: payload.bytes,
+      mtimeMs: payload.mtimeMs,
+      sha256: hash?.digest('hex') ?? null,
+    };
+  }
+
+  /** Ends what listens, and waits until every connection has said goodbye. */
+  async close(): Promise<void> {
+    this.#transfers.stop();
+    await connectionsSettled();
+  }
+
+  async #openBatch(batch: BatchJob, signal: AbortSignal): Promise<OpenPayload> {
+    const close = (): Promise<void> => Promise.resolve();
+    switch (batch.payload.kind) {
+      case 'spool':
+        return { bytes: batch.bytes, chunks: this.#spool.read(batch), close };
+      case 'chunks':
+        return { bytes: batch.bytes, chunks: this.#redis.read(batch), close };
+      case 'transfer': {
+        const { journal, stream, sequence } = batch;
+        const subject = { kind: 'batch', journal, stream, sequence } as const;
+        const transfer = await this.#transfers.open(subject, signal);
+        return { bytes: transfer.bytes, chunks: transfer.chunks(), close: () => transfer.close() };
+      }
+    }
+  }
+
+  async #openBlob(blob: BlobJob, signal: AbortSignal): Promise<OpenBlob> {
+    if (blob.payload.kind === 'file') return openBlobFile(blob.payload.path, blob.text);
+    const { journal, stream, link, text } = blob;
+    const subject = { kind: 'blob', journal, stream, link, text } as const;
+    const transfer = await this.#transfers.open(subject, signal);
+    return {
+      bytes: transfer.bytes,
+      inode: transfer.inode,
+      mtimeMs: transfer.mtimeMs,
+      chunks: transfer.chunks(),
+      close: () => transfer.close(),
+    };
+  }
+}
+
+/** Through the link; or past it, when it was removed between its discovery and now. */
+async function openBlobFile(link: string, text: string): Promise<OpenBlob> {
+  const handle = await open(link, 'r').catch((error: unknown) => {
+    if (systemCode(error) !== 'ENOENT') throw error;
+    return open(resolve(dirname(link), text), 'r').catch((cause: unknown) => {
+      throw new FerryError('BLOB_MISSING', `there is no blob ${text}`, {
+        kind: 'storage',
+        hint: 'with "payloads: spool" the worker must see the blob directory; a blob that is gone is dropped by its producer',
+        cause,
+      });
+    });
+  });
+  const { size, ino, mtimeMs } = await handle.stat();
+  const stream = handle.createReadStream({
+    highWaterMark: CHUNK_BYTES,
+    autoClose: false,
+    // One byte less than nothing cannot be asked for: an empty blob has no end.
+    ...(size > 0 ? { start: 0, end: size - 1 } : {}),
+  });
+  return {
+    bytes: size,
+    inode: ino,
+    mtimeMs,
+    chunks: size > 0 ? stream : nothing(),
+    async close() {
+      stream.destroy();
+      await handle.close();
+    },
+  };
+}
+
+async function* nothing(): AsyncIterable<Uint8Array> {}
+
+async function* hashed(
+  chunks: AsyncIterable<Uint8Array>,
+  hash: ReturnType<typeof createHash>,
+): AsyncIterable<Uint8Array> {
+  for await (const chunk of chunks) {
+    hash.update(chunk);
+    yield chunk;
+  }
+}

@@ -1,0 +1,130 @@
+import { readFile, stat } from 'node:fs/promises';
+import type { DestinationConfig, Secret } from '../config/model.js';
+import type { Endpoint } from '../protocol/endpoint.js';
+import { asError, FerryError, systemCode } from '../shared/errors.js';
+
+/** Where OpenSSL's default store is on the systems we know; bin/ssl trusts what is in it. */
+const SYSTEM_CA_FILES = [
+  '/etc/ssl/certs/ca-certificates.crt',
+  '/etc/pki/tls/certs/ca-bundle.crt',
+  '/etc/ssl/ca-bundle.pem',
+  '/etc/ssl/cert.pem',
+];
+
+const NEWLINE = 0x0a;
+
+interface CachedFile {
+  stamp: string;
+  bytes: Buffer;
+}
+const certificateFiles = new Map<string, CachedFile>();
+
+/**
+ * Resolves a destination for one attempt on one journal: key file, host file and certificates are
+ * read afresh (an operator replaces them without telling us).
+ *
+ * @param journal the name that `{journal}` in the url stands for
+ * @throws FerryError KEY_FILE_MISSING, KEY_WITHOUT_NEWLINE, HOST_FILE_MISSING, CA_FILE_MISSING,
+ *   DIALECT_UNSUPPORTED
+ */
+export async function resolveEndpoint(
+  destination: DestinationConfig,
+  journal: string,
+): Promise<Endpoint> {
+  const { dialect, tls } = destination;
+  if (dialect === 'h2') {
+    throw new FerryError('DIALECT_UNSUPPORTED', 'the dialect h2 does not use this connection', {
+      kind: 'usage',
+      hint: 'set dialect to acked or eof',
+    });
+  }
+  const [host, key, ca, extraCa] = await Promise.all([
+    readHost(destination),
+    readKey(destination.key, destination.name),
+    tls.caFile === null ? null : readCertificates(tls.caFile, destination.name),
+    tls.verify && tls.caFile === null ? readExtraCa(destination.name) : null,
+  ]);
+  return {
+    name: destination.name,
+    host,
+    port: destination.port,
+    url: destination.url.replaceAll('{journal}', () => encodeURIComponent(journal)),
+    key,
+    dialect,
+    confirm: destination.confirm,
+    tls: { verify: tls.verify, ca, extraCa, servername: tls.servername },
+    timeouts: destination.timeouts,
+  };
+}
+
+/** A host with "/" is a file whose first line is the address, as bin/ssl has it. */
+async function readHost(destination: DestinationConfig): Promise<string> {
+  if (!destination.host.includes('/')) return destination.host;
+  const path = destination.host;
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    throw missing('HOST_FILE_MISSING', `the host file ${path}`, destination.name, error);
+  });
+  const address = text.split('\n', 1)[0]?.trim() ?? '';
+  if (address === '') {
+    throw new FerryError('HOST_FILE_MISSING', `the host file ${path} has an empty first line`, {
+      kind: 'destination',
+      hint: 'write the address of the server into its first line',
+      context: { destination: destination.name },
+    });
+  }
+  return address;
+}
+
+async function readKey(secret: Secret, destination: string): Promise<Buffer> {
+  const key =
+    'text' in secret
+      ? Buffer.from(secret.text.endsWith('\n') ? secret.text : `${secret.text}\n`)
+      : await readFile(secret.file).catch((error: unknown) => {
+          throw missing('KEY_FILE_MISSING', `the key file ${secret.file}`, destination, error);
+        });
+  if (key.at(-1) !== NEWLINE) {
+    throw new FerryError('KEY_WITHOUT_NEWLINE', 'the key file does not end in a newline', {
+      kind: 'destination',
+      hint: 'the server would wait for the rest of the line for ever: add a newline to the key file',
+      context: { destination },
+    });
+  }
+  return key;
+}
+
+async function readExtraCa(destination: string): Promise<Buffer | null> {
+  const named = process.env['SSL_CERT_FILE'];
+  if (named !== undefined && named !== '') return readCertificates(named, destination);
+  for (const path of SYSTEM_CA_FILES) {
+    const bytes = await readCached(path).catch(() => null);
+    if (bytes !== null) return bytes;
+  }
+  return null;
+}
+
+function readCertificates(path: string, destination: string): Promise<Buffer> {
+  return readCached(path).catch((error: unknown) => {
+    throw missing('CA_FILE_MISSING', `the CA file ${path}`, destination, error);
+  });
+}
+
+/** The same Buffer as long as the file is the same, so that its TLS context is found again. */
+async function readCached(path: string): Promise<Buffer> {
+  const { mtimeMs, size, ino } = await stat(path);
+  const stamp = `${mtimeMs} ${size} ${ino}`;
+  const known = certificateFiles.get(path);
+  if (known?.stamp === stamp) return known.bytes;
+  const bytes = await readFile(path);
+  certificateFiles.set(path, { stamp, bytes });
+  return bytes;
+}
+
+function missing(code: string, what: string, destination: string, error: unknown): FerryError {
+  const why = systemCode(error) ?? asError(error).message;
+  return new FerryError(code, `${what} cannot be read (${why})`, {
+    kind: 'destination',
+    hint: 'create it, or correct its path and permissions; it is read again for every connection',
+    context: { destination },
+    cause: error,
+  });
+}

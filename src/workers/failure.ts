@@ -1,0 +1,48 @@
+import type { Failure, RouteError } from '../queue/routeOrder.js';
+import { asError, FerryError } from '../shared/errors.js';
+
+/** Why an attempt ended without a confirmation, and so what becomes of the job. */
+export type AttemptEnd =
+  /** The destination's doing, or our set-up's: recorded, retried at the route's interval. */
+  | { is: 'failed'; failure: Failure }
+  /** The right to send was lost: another worker goes on, nothing is recorded. */
+  | { is: 'lost' }
+  /** This process stops: the job is free for others at once. */
+  | { is: 'stopped' }
+  /** Redis is away: nothing is known, BullMQ tries again. */
+  | { is: 'redis-away' };
+
+/** Sorts the error of an attempt; never looks at its text. */
+export function attemptEnd(error: unknown, stopping: boolean): AttemptEnd {
+  const e = asError(error);
+  if (e instanceof FerryError) {
+    if (e.code === 'LEASE_LOST') return { is: 'lost' };
+    if (e.code === 'ABORTED' || e.code === 'STOPPING') {
+      return { is: stopping ? 'stopped' : 'lost' };
+    }
+    if (e.kind === 'redis') return { is: 'redis-away' };
+  }
+  if (stopping && e.name === 'AbortError') return { is: 'stopped' };
+  const fromDestination = e instanceof FerryError && e.kind === 'destination';
+  const afterT = e instanceof FerryError && e.context['afterT'] === true;
+  return {
+    is: 'failed',
+    failure: {
+      error: routeError(e),
+      counted: fromDestination,
+      uncertain: afterT,
+      resend: fromDestination && !afterT,
+    },
+  };
+}
+
+function routeError(e: Error): RouteError {
+  const at = Date.now();
+  if (!(e instanceof FerryError)) return { code: 'INTERNAL', message: e.message, at };
+  return {
+    code: e.code,
+    message: e.message,
+    at,
+    ...(e.hint === undefined ? {} : { hint: e.hint }),
+  };
+}

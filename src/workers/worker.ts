@@ -1,0 +1,202 @@
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import { DelayedError, type Job, Worker } from 'bullmq';
+import type { Logger } from 'pino';
+import type { DestinationConfig, FerryConfig } from '../config/model.js';
+import type { QueueAccess } from '../queue/access.js';
+import { connectRedis, type RedisClient } from '../queue/connection.js';
+import type { BatchJob, BlobJob } from '../queue/jobs.js';
+import { BATCH_QUEUE, BLOB_QUEUE } from '../queue/keys.js';
+import { wakeHead } from '../queue/wake.js';
+import type { Role, RoleContext } from '../shared/role.js';
+import { BatchProcessor } from './batchProcessor.js';
+import { BlobProcessor } from './blobProcessor.js';
+import { Delivery } from './delivery.js';
+import { DestinationGate } from './gate.js';
+import { WorkerRegistry } from './workerRegistry.js';
+import { WorkerStop } from './workerStop.js';
+
+/** BullMQ's lock on an active job; a killed worker's job comes back after it and two looks. */
+const LOCK_MS = 10_000;
+const STALLED_LOOK_MS = 5_000;
+
+/** Slots beyond what the gates can hold, for activations that only ask `begin` and sleep. */
+const SPARE_SLOTS = 16;
+
+/** Between two looks at every route for a head that nobody wakes; spread over the workers. */
+const WAKE_LOOK_MS = 30_000;
+
+/** A job for a destination that this worker's configuration does not know. */
+const UNKNOWN_DESTINATION_PAUSE_MS = 5_000;
+
+/**
+ * Starts a worker: any number of them, on any hosts, share the routes of one Redis.
+ *
+ * @returns at once; sending begins when Redis answers
+ */
+export async function startWorker(
+  config: FerryConfig,
+  access: QueueAccess,
+  context: RoleContext,
+): Promise<Role> {
+  const workerId = `${hostname()}.${process.pid}.${randomUUID().slice(0, 8)}`;
+  const registry = new WorkerRegistry(config.stateDir, workerId);
+  await registry.enter();
+  return new WorkerRole(config, access, context.logger, workerId, registry);
+}
+
+class WorkerRole implements Role {
+  readonly failed: Promise<never> = new Promise(() => undefined);
+  readonly #access: QueueAccess;
+  readonly #log: Logger;
+  readonly #destinations: ReadonlyMap<string, DestinationConfig>;
+  readonly #gates = new Map<string, DestinationGate>();
+  readonly #stop = new WorkerStop();
+  readonly #delivery: Delivery;
+  readonly #workers: Worker[];
+  readonly #connections: RedisClient[] = [];
+  readonly #unknown = new Set<string>();
+  readonly #stopListening: () => void;
+  #wakeTimer: NodeJS.Timeout | undefined;
+  #stopped: Promise<void> | null = null;
+  #lastActiveAt = performance.now();
+
+  constructor(
+    config: FerryConfig,
+    access: QueueAccess,
+    log: Logger,
+    workerId: string,
+    private readonly registry: WorkerRegistry,
+  ) {
+    this.#access = access;
+    this.#log = log.child({ role: 'worker' });
+    this.#destinations = config.destinations;
+    let slots = SPARE_SLOTS;
+    for (const destination of config.destinations.values()) {
+      this.#gates.set(destination.name, new DestinationGate(destination.connections));
+      slots += DestinationGate.slots(destination.connections);
+    }
+    this.#delivery = new Delivery(config, access, this.#log);
+    const parts = {
+      order: access.order,
+      queues: access.queues,
+      scripts: access.scripts,
+      delivery: this.#delivery,
+      stop: this.#stop,
+      log: this.#log,
+      workerId,
+    };
+    const batches = new BatchProcessor(parts);
+    const blobs = new BlobProcessor(parts);
+    this.#workers = [
+      this.#worker<BatchJob>(BATCH_QUEUE, slots, (job, token, to) => batches.run(job, token, to)),
+      this.#worker<BlobJob>(BLOB_QUEUE, slots, (job, token, to) => blobs.run(job, token, to)),
+    ];
+    this.#scheduleWake();
+    this.#stopListening = access.scripts.onReady(() => {
+      registry.freeLeasesOfTheDead(access, this.#log).catch((err: unknown) => {
+        this.#log.debug({ err }, 'leases of killed workers run out by themselves');
+      });
+    });
+    this.#log.info(
+      { destinations: [...config.destinations.keys()], payloads: config.payloads },
+      'worker started',
+    );
+  }
+
+  lastActiveAt(): number {
+    return this.#lastActiveAt;
+  }
+
+  stop(): Promise<void> {
+    this.#stopped ??= this.#end();
+    return this.#stopped;
+  }
+
+  async #end(): Promise<void> {
+    clearTimeout(this.#wakeTimer);
+    this.#stopListening();
+    this.#stop.begin();
+    // With Redis away BullMQ would wait for answers that do not come.
+    await Promise.all(this.#workers.map((w) => w.close(this.#access.scripts.facts === null)));
+    this.#stop.end();
+    await this.#delivery.close();
+    for (const connection of this.#connections) connection.disconnect();
+    await this.registry.leave();
+    this.#log.info('worker stopped');
+  }
+
+  #worker<Data extends BatchJob | BlobJob>(
+    queue: string,
+    concurrency: number,
+    run: (job: Job<Data>, token: string, to: DestinationConfig) => Promise<void>,
+  ): Worker {
+    const connection = connectRedis(this.#access.target, 'queue');
+    connection.on('error', () => undefined); // said once by the script connection
+    this.#connections.push(connection);
+    const worker = new Worker<Data>(queue, (job, token) => this.#process(job, token ?? '', run), {
+      connection,
+      prefix: this.#access.keys.tag,
+      concurrency,
+      lockDuration: LOCK_MS,
+      stalledInterval: STALLED_LOOK_MS,
+      maxStalledCount: Number.MAX_SAFE_INTEGER, // BullMQ never resets its count
+      skipVersionCheck: true,
+    });
+    worker.on('error', (err) => this.#log.debug({ err, queue }, 'queue worker'));
+    return worker as Worker;
+  }
+
+  async #process<Data extends BatchJob | BlobJob>(
+    job: Job<Data>,
+    token: string,
+    run: (job: Job<Data>, token: string, to: DestinationConfig) => Promise<void>,
+  ): Promise<void> {
+    const { destination: name, route } = job.data;
+    const destination = this.#destinations.get(name);
+    const gate = this.#gates.get(name);
+    if (destination === undefined || gate === undefined) {
+      if (!this.#unknown.has(name)) {
+        this.#unknown.add(name);
+        this.#log.error(
+          { route, destination: name },
+          'a batch waits for a destination that this worker does not have; add it to the destinations of its ferry.yaml',
+        );
+      }
+      return sleep(job, token, UNKNOWN_DESTINATION_PAUSE_MS);
+    }
+    const entrance = await gate.enter();
+    if (!entrance.entered) return sleep(job, token, entrance.ms);
+    try {
+      if (this.#stop.stopping) return await sleep(job, token, 0);
+      this.#lastActiveAt = performance.now();
+      await run(job, token, destination);
+    } finally {
+      this.#lastActiveAt = performance.now();
+      entrance.leave();
+    }
+  }
+
+  #scheduleWake(): void {
+    const pause = WAKE_LOOK_MS * (0.75 + Math.random() / 2);
+    this.#wakeTimer = setTimeout(() => void this.#wakeAll(), pause);
+  }
+
+  async #wakeAll(): Promise<void> {
+    try {
+      const { order, queues } = this.#access;
+      for (const route of await order.routes()) {
+        if (this.#stop.stopping) return;
+        await wakeHead(order, queues, route);
+      }
+    } catch (err) {
+      this.#log.debug({ err }, 'the look for sleeping heads failed; the next one comes');
+    }
+    if (!this.#stop.stopping) this.#scheduleWake();
+  }
+}
+
+async function sleep(job: Job, token: string, ms: number): Promise<never> {
+  await job.moveToDelayed(Date.now() + ms, token);
+  throw new DelayedError();
+}
