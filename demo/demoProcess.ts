@@ -8,37 +8,41 @@ export class DemoProcess {
   readonly #child: ChildProcess;
   readonly #exit: Promise<unknown>;
   #output = '';
-  #onOutput: () => void = () => undefined;
+  #ended = false;
+  readonly #looks = new Set<(ended: boolean) => void>();
 
   constructor(script: string, args: readonly string[], cwd: string) {
     this.#child = spawn(process.execPath, [script, ...args], {
       cwd,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    this.#exit = once(this.#child, 'exit');
+    this.#exit = once(this.#child, 'close').then(() => {
+      this.#ended = true;
+      for (const look of [...this.#looks]) look(true);
+    });
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream?.on('data', (chunk: Buffer) => {
         this.#output += chunk.toString();
-        this.#onOutput();
+        for (const look of [...this.#looks]) look(false);
       });
     }
   }
 
   /** The first match in all that was printed so far or will be. */
-  async line(pattern: RegExp): Promise<RegExpExecArray> {
-    const deadline = AbortSignal.timeout(LINE_DEADLINE_MS);
-    for (;;) {
-      const match = pattern.exec(this.#output);
-      if (match !== null) return match;
-      if (deadline.aborted || this.#child.exitCode !== null) {
-        throw new Error(`waited for ${pattern}; the process printed:\n${this.#output}`);
-      }
-      await new Promise<void>((resolve) => {
-        this.#onOutput = resolve;
-        deadline.addEventListener('abort', () => resolve(), { once: true });
-        this.#child.once('exit', () => resolve());
-      });
-    }
+  line(pattern: RegExp): Promise<RegExpExecArray> {
+    return new Promise((resolve, reject) => {
+      const look = (ended: boolean): void => {
+        const match = pattern.exec(this.#output);
+        if (match === null && !ended) return;
+        clearTimeout(timer);
+        this.#looks.delete(look);
+        if (match !== null) resolve(match);
+        else reject(new Error(`waited for ${pattern}; the process printed:\n${this.#output}`));
+      };
+      const timer = setTimeout(() => look(true), LINE_DEADLINE_MS);
+      this.#looks.add(look);
+      look(this.#ended);
+    });
   }
 
   async exited(): Promise<void> {

@@ -28,10 +28,11 @@ export type RedisConfig =
   | { kind: 'embedded'; prefix: string; allowWithoutAof: boolean }
   | {
       kind: 'url';
-      /** redis://, rediss:// or unix:///path */
+      /** redis://, rediss:// or unix:///path; empty when `sentinels` or `cluster` say where. */
       url: string;
       username: string | null;
       password: string | null;
+      /** Options of `tls.connect`, but `ca`, `cert` and `key` are absolute file names. */
       tls: Readonly<Record<string, unknown>> | null;
       sentinels: { hosts: readonly ListenAddress[]; name: string } | null;
       cluster: readonly ListenAddress[] | null;
@@ -60,8 +61,8 @@ export interface DestinationConfig {
   /** Connections at once, per worker process. Default 4. */
   connections: number;
   timeouts: { connectMs: number; idleMs: number; applyMs: number };
-  /** The name this destination had before: its routes go on under the new one. */
-  was: string | null;
+  /** The names this destination had before: their routes go on under the new one. */
+  was: readonly string[];
 }
 
 export interface RouteTarget {
@@ -119,5 +120,9 @@ export interface ReceiverConfig {
 
 export interface DashboardConfig {
   listen: ListenAddress;
-  users: readonly { name: string; password: { env: string } | { scrypt: string }; readOnly: boolean }[];
+  users: readonly {
+    name: string;
+    password: { env: string } | { scrypt: string };
+    readOnly: boolean;
+  }[];
 }

@@ -156,7 +156,10 @@ export class BlobFeed {
     crashPoint('blob.unlinked');
     const file = resolve(this.#p.dir, blob.text);
     if ((text === blob.text || text === null) && (await hasChanged(file, sent))) {
-      log.info({ journal, link: blob.link }, 'the blob changed while it was sent; it is sent again');
+      log.info(
+        { journal, link: blob.link },
+        'the blob changed while it was sent; it is sent again',
+      );
       await symlink(blob.text, path).catch((error: unknown) => {
         if (systemCode(error) !== 'EEXIST') throw error; // its writer was quicker
       });
@@ -175,10 +178,7 @@ export class BlobFeed {
       if (systemCode(error) !== 'ENOENT') throw error;
     }
     await unlink(path).catch(() => undefined);
-    this.#p.log.warn(
-      { journal: this.#p.journal, link },
-      'a blob link led nowhere and was removed',
-    );
+    this.#p.log.warn({ journal: this.#p.journal, link }, 'a blob link led nowhere and was removed');
     return true;
   }
 

@@ -116,7 +116,7 @@ export class JournalPipeline {
     this.#stopped = true;
     this.#abort.abort();
     clearTimeout(this.#timer);
-    while (this.#turn !== null) await this.#turn;
+    await within(STOP_PATIENCE_MS, this.#turn);
     await this.#capture?.close();
     await this.#spool?.close();
   }
@@ -345,6 +345,19 @@ export class JournalPipeline {
       'the journal is left as it is; tried again at its interval',
     );
   }
+}
+
+/** A turn that waits for a Redis that is away ends with its connections, right after this. */
+const STOP_PATIENCE_MS = 4_000;
+
+async function within(ms: number, turn: Promise<void> | null): Promise<void> {
+  if (turn === null) return;
+  let timer: NodeJS.Timeout | undefined;
+  const patience = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([turn, patience]);
+  clearTimeout(timer);
 }
 
 /** A route that could not be opened at once (its hash changed under us, or it drains). */

@@ -124,7 +124,11 @@ export class RouteFeed {
 
     if (state !== null && state.stream !== spool.stream && mark.generation === 0) {
       if (await this.#leftToDrain(state)) return;
-      await this.#audit('foreign-stream', { foreign: state.stream, head: state.head, tail: state.tail });
+      await this.#audit('foreign-stream', {
+        foreign: state.stream,
+        head: state.head,
+        tail: state.tail,
+      });
       return this.#reset(state, facts.runId, LEASE_MS);
     }
     const contested =
@@ -146,7 +150,11 @@ export class RouteFeed {
         state.head > spool.lastSequence + 1;
       if (ahead) {
         // The state directory is older than what Redis has seen: the numbers prove nothing.
-        await this.#audit('new-stream', { head: state.head, tail: state.tail, last: spool.lastSequence });
+        await this.#audit('new-stream', {
+          head: state.head,
+          tail: state.tail,
+          last: spool.lastSequence,
+        });
         this.#p.log.error(
           { route: this.route },
           'Redis is ahead of the spool: the state directory was restored from an older copy; the journal goes on as a new stream',

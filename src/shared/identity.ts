@@ -27,7 +27,7 @@ export interface WireIdentity {
 /** What our sender tells a receiver of ours about a blob: its version rises per link. */
 export interface BlobIdentity {
   stream: string;
-  /** Dense from 1 per link text. */
+  /** Rises per link text, for ever; numbers may be left out (one counter serves a journal). */
   version: number;
   sha256?: string;
 }

@@ -1,5 +1,6 @@
 import {
   type DestinationStream,
+  type LogFn,
   type Logger,
   type LoggerOptions,
   pino,
@@ -73,6 +74,16 @@ export function serializeError(value: unknown): Record<string, unknown> {
   };
 }
 
+/** Messages too may quote an url, and an error logged without a message becomes one. */
+function maskMessages(this: Logger, inputs: Parameters<LogFn>, method: LogFn): void {
+  const [first, ...rest]: unknown[] = inputs;
+  const masked = rest.map((value) => (typeof value === 'string' ? maskUrls(value) : value));
+  const error = first instanceof Error ? first : (first as { err?: unknown } | null)?.err;
+  if (rest.length === 0 && error instanceof Error) masked.push(maskUrls(error.message));
+  const head = typeof first === 'string' ? maskUrls(first) : first;
+  method.apply(this, [head, ...masked] as Parameters<LogFn>);
+}
+
 /** The one way to make a logger: same levels, same redaction, same shape of errors everywhere. */
 export function createLogger(settings: LoggerSettings): Logger {
   const options: LoggerOptions = {
@@ -81,6 +92,7 @@ export function createLogger(settings: LoggerSettings): Logger {
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: (label) => ({ level: label }) },
     serializers: { err: serializeError, error: serializeError },
+    hooks: { logMethod: maskMessages },
     redact: {
       paths: SECRET_FIELDS.flatMap((field) => [field, `*.${field}`, `*.*.${field}`]),
       censor: '***',

@@ -1,0 +1,55 @@
+#!/usr/bin/env node
+/**
+ * Compiles into `dist` and copies what is not TypeScript. Alone it makes everything that
+ * `npm pack` needs, also in a fresh clone.
+ */
+import { chmodSync, cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { ensurePackages } from './packages.mjs';
+import { filesBelow, hashFiles, isMain, main, ROOT, readStamp, run, say } from './shared.mjs';
+
+const DIST = join(ROOT, 'dist');
+/** What tsconfig.json includes. */
+const SOURCES = ['src', 'test', 'demo'];
+const STAMP = join(DIST, '.stamp');
+
+/** Compiles when the sources differ from those that `dist` was made of. */
+export function ensureBuilt() {
+  const stamp = hashSources();
+  if (readStamp(STAMP) === stamp) return;
+  build(stamp);
+}
+
+/** Compiles in any case. A failed build leaves no stamp, so it is tried again. */
+export function build(stamp = hashSources()) {
+  say('compiling');
+  rmSync(DIST, { recursive: true, force: true });
+  run(process.execPath, [join(ROOT, 'node_modules/typescript/bin/tsc'), '-p', 'tsconfig.json']);
+  for (const top of SOURCES) {
+    for (const file of filesBelow(join(ROOT, top))) {
+      if (/\.[cm]?ts$/.test(file)) continue;
+      const copy = join(DIST, relative(ROOT, file));
+      mkdirSync(dirname(copy), { recursive: true });
+      cpSync(file, copy);
+    }
+  }
+  for (const program of ['ferry.cjs', 'main.js']) {
+    const file = join(DIST, 'src/cli', program);
+    if (existsSync(file)) chmodSync(file, 0o755);
+  }
+  writeFileSync(STAMP, stamp);
+}
+
+function hashSources() {
+  return hashFiles([
+    ...['package-lock.json', 'tsconfig.json', 'scripts/build.mjs'].map((file) => join(ROOT, file)),
+    ...SOURCES.flatMap((top) => filesBelow(join(ROOT, top))),
+  ]);
+}
+
+if (isMain(import.meta.url)) {
+  await main(() => {
+    ensurePackages();
+    build();
+  });
+}

@@ -1,0 +1,142 @@
+#!/usr/bin/env node
+/**
+ * Makes a clone ready: npm packages, the build, a Redis server program, and for the tests the
+ * peers that they talk to. Every step looks first, so a second run does nothing and needs no network.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { ensureBuilt } from './build.mjs';
+import { ensurePackages } from './packages.mjs';
+import { CACHE_DIR, isMain, main, run, SetupError, say, usePath, which } from './shared.mjs';
+
+const isRoot = process.getuid?.() === 0;
+const REDIS_DIR = join(CACHE_DIR, 'redis');
+const REDIS_BIN = join(REDIS_DIR, 'bin');
+
+/** Everything that demo and tests share. */
+export function setup() {
+  ensurePackages();
+  ensureBuilt();
+  ensureRedis();
+}
+
+/** A Redis or Valkey server on the PATH: the system's, or one unpacked into the clone. */
+export function ensureRedis() {
+  if (existsSync(join(REDIS_BIN, 'redis-server'))) usePath(REDIS_BIN);
+  if (findRedis()) return;
+  if (which('apt-get')) {
+    if (isRoot) aptInstall('redis-tools');
+    else unpackRedis();
+  } else if (which('brew')) {
+    say('installing valkey with brew');
+    run('brew', ['install', 'valkey']);
+  }
+  if (findRedis()) return;
+  throw new SetupError(
+    'no Redis server program found, and no way to install one here; install valkey or redis with your system’s package manager and run this again',
+  );
+}
+
+/** PicoLisp, whose `bin/ssl`, `bin/httpGate` and `lib/replica.l` are the peers in the tests. */
+export function ensurePicoLisp() {
+  if (which('picolisp') && existsSync('/usr/lib/picolisp')) return;
+  if (which('apt-get') && isRoot) aptInstall('picolisp');
+  if (which('picolisp')) return;
+  throw new SetupError(
+    'the tests talk to PicoLisp’s own programs; install them once as root: apt-get install picolisp',
+  );
+}
+
+/** The `openssl` command line, with which the tests make their certificates. */
+export function ensureOpenssl() {
+  if (which('openssl')) return;
+  if (which('apt-get') && isRoot) aptInstall('openssl');
+  if (which('openssl')) return;
+  throw new SetupError('the tests need the openssl program: apt-get install openssl');
+}
+
+/** The same names and order as the program itself uses, and the same proof: it says its version. */
+function findRedis() {
+  const candidates = [
+    ['valkey-server', 'valkey-server'],
+    ['redis-server', 'redis-server'],
+    ['redis-check-rdb', 'redis-server'],
+    ['valkey-check-rdb', 'valkey-server'],
+  ];
+  return candidates.some(([file, name]) => {
+    const program = which(file);
+    if (program === null) return false;
+    const { stdout } = spawnSync(program, ['--version'], { argv0: name, encoding: 'utf8' });
+    return /(?:server|valkey).*\bv=\d/i.test(stdout ?? '');
+  });
+}
+
+const APT_OPTIONS = ['-y', '-q', '--no-install-recommends', '-o', 'Dpkg::Use-Pty=0'];
+const APT_ENV = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+
+function aptInstall(name) {
+  say(`installing ${name} with apt-get`);
+  const install = () => run('apt-get', ['install', ...APT_OPTIONS, name], { env: APT_ENV });
+  try {
+    install();
+  } catch {
+    // No package lists yet, or stale ones: the usual state of a fresh container.
+    run('apt-get', ['update', '-q'], { env: APT_ENV });
+    install();
+  }
+}
+
+/**
+ * Without root: downloads the package and the libraries it lacks, and unpacks them into the clone.
+ * Debian's redis-tools holds the server under the name redis-check-rdb.
+ */
+function unpackRedis() {
+  say('unpacking redis-tools into .cache/redis');
+  const root = join(REDIS_DIR, 'root');
+  const downloads = join(REDIS_DIR, 'downloads');
+  rmSync(REDIS_DIR, { recursive: true, force: true });
+  for (const directory of [root, downloads, REDIS_BIN]) mkdirSync(directory, { recursive: true });
+  const names = [
+    'redis-tools',
+    ...dependenciesOf('redis-tools').filter((name) => !isInstalled(name)),
+  ];
+  try {
+    run('apt-get', ['download', '-q', ...names], { cwd: downloads });
+  } catch (error) {
+    throw new SetupError(
+      `cannot download ${names.join(' ')} (are there package lists? \`apt-get update\` as root makes them)\n${error.message}`,
+    );
+  }
+  for (const file of readdirSync(downloads)) run('dpkg', ['-x', join(downloads, file), root]);
+  rmSync(downloads, { recursive: true });
+  const server = join(root, 'usr/bin/redis-server');
+  if (!existsSync(server)) symlinkSync('redis-check-rdb', server);
+  // None when the system has them all.
+  const libraryDir = join(root, 'usr/lib');
+  const libraries = existsSync(libraryDir)
+    ? [libraryDir, ...readdirSync(libraryDir).map((name) => join(libraryDir, name))]
+    : [];
+  // The wrapper comes last: it is what tells the next run that all is there.
+  writeFileSync(
+    join(REDIS_BIN, 'redis-server'),
+    `#!/bin/sh\nexport LD_LIBRARY_PATH='${libraries.join(':')}'\nexec '${server}' "$@"\n`,
+    { mode: 0o755 },
+  );
+  usePath(REDIS_BIN);
+}
+
+/** The libraries that a package is linked with. */
+function dependenciesOf(name) {
+  const output = run('apt-cache', ['depends', '--important', name]);
+  return [...output.matchAll(/^\s*(?:Pre)?Depends: (lib[a-z0-9.+-]+)$/gm)].map((match) => match[1]);
+}
+
+function isInstalled(name) {
+  const { stdout } = spawnSync('dpkg-query', ['-W', '-f', '$' + '{Status}', name], {
+    encoding: 'utf8',
+  });
+  return /ok installed/.test(stdout ?? '');
+}
+
+if (isMain(import.meta.url)) await main(setup);

@@ -1,0 +1,35 @@
+import type { FerryConfig } from '../config/model.js';
+import { unsupported } from '../config/requirements.js';
+import { openQueueAccess, type QueueAccess } from '../queue/access.js';
+import type { Logger } from '../shared/logger.js';
+import type { Role, RoleContext } from '../shared/role.js';
+import type { Running } from './runRole.js';
+
+type StartRole = (config: FerryConfig, access: QueueAccess, context: RoleContext) => Promise<Role>;
+
+/** Starts roles of the pipeline in this process, on one Redis access, as one thing to stop. */
+export async function startPipeline(
+  config: FerryConfig,
+  logger: Logger,
+  starts: readonly StartRole[],
+): Promise<Running> {
+  for (const missing of unsupported(config)) logger.warn(`not in this version: ${missing}`);
+  const access = await openQueueAccess(config, logger);
+  const roles: Role[] = [];
+  const stop = async () => {
+    const results = await Promise.allSettled(roles.map((role) => role.stop()));
+    await access.close();
+    for (const result of results) if (result.status === 'rejected') throw result.reason;
+  };
+  try {
+    for (const start of starts) roles.push(await start(config, access, { logger }));
+  } catch (error) {
+    await stop().catch(() => undefined);
+    throw error;
+  }
+  return {
+    stop,
+    lastActiveAt: () => Math.max(...roles.map((role) => role.lastActiveAt())),
+    failed: Promise.race(roles.map((role) => role.failed)),
+  };
+}

@@ -1,0 +1,40 @@
+import { readFileSync } from 'node:fs';
+import { Command } from 'commander';
+import { configCommand } from './config.js';
+import { addGlobalOptions } from './options.js';
+import { producerCommand } from './producer.js';
+import { receiverCommand } from './receiver.js';
+import { runCommand } from './run.js';
+import { statusCommand } from './status.js';
+import { workerCommand } from './worker.js';
+
+/** The whole command line. Usage errors are thrown as CommanderError, after their message. */
+export function createProgram(): Command {
+  const program = new Command('ferry')
+    .description('Ships what databases append to their journals over TLS, durable and in order.')
+    .version(packageVersion(), '-V, --version')
+    .showHelpAfterError('(ferry --help lists commands and options)')
+    .showSuggestionAfterError()
+    .helpCommand(true);
+  addGlobalOptions(program);
+  const commands = [
+    runCommand(),
+    producerCommand(),
+    workerCommand(),
+    receiverCommand(),
+    statusCommand(),
+    configCommand(),
+  ];
+  for (const command of commands) program.addCommand(command);
+  for (const command of [program, ...commands, ...commands.flatMap((parent) => parent.commands)]) {
+    command.exitOverride().copyInheritedSettings(program);
+  }
+  return program;
+}
+
+/** From the package's own description, which lies beside `dist` in every installation. */
+export function packageVersion(): string {
+  const file = new URL('../../../package.json', import.meta.url);
+  const { version }: { version: string } = JSON.parse(readFileSync(file, 'utf8'));
+  return version;
+}

@@ -1,0 +1,278 @@
+import { dirname, relative, resolve, sep } from 'node:path';
+import type { Environment } from './environment.js';
+import { isGlob } from './glob.js';
+import type { FerryConfig } from './model.js';
+import type { FieldPath, ProblemList } from './problems.js';
+import { targetsOf } from './resolve.js';
+import { checkCollisions, resolveJournal, ruleFor } from './routes.js';
+import type { FerryDocument } from './schema.js';
+
+/** Checks of the text that must pass before it can be resolved: which fields go together. */
+export function checkDocument(
+  document: FerryDocument,
+  environment: Environment,
+  problems: ProblemList,
+): void {
+  // A worker's file names destinations only.
+  const names = document.journals.length + Object.keys(document.destinations).length;
+  if (names === 0 && document.receiver === undefined) {
+    problems.add(
+      [],
+      'nothing is configured: neither journals, destinations nor a receiver',
+      'write for example: journals: [{name: foo, path: fifo/foo, to: replica}]',
+    );
+  }
+  checkRedis(document, environment, problems);
+  checkJournals(document, problems);
+  checkDestinations(document, problems);
+  checkDashboard(document, environment, problems);
+  checkReceiver(document, problems);
+}
+
+function checkRedis(
+  document: FerryDocument,
+  environment: Environment,
+  problems: ProblemList,
+): void {
+  const { redis } = document;
+  if (typeof redis === 'string') return;
+  const ways = [redis.url, redis.sentinels, redis.cluster].filter((way) => way !== undefined);
+  if (ways.length > 1) {
+    problems.add(
+      ['redis'],
+      'url, sentinels and cluster exclude each other',
+      'keep one of them: redis: {url: redis://127.0.0.1:6379}',
+    );
+  }
+  const remote = ['username', 'password', 'tls'].filter((field) => field in redis);
+  if ((ways.length === 0 || redis.url === 'embedded') && remote.length > 0) {
+    problems.add(
+      ['redis', remote[0] ?? ''],
+      `${remote.join(', ')}: only for a Redis with a url`,
+      'add for example: url: redis://127.0.0.1:6379',
+    );
+  }
+  const { password } = redis;
+  if (typeof password === 'object') {
+    checkVariable(['redis', 'password', 'env'], password.env, environment, problems);
+  }
+}
+
+function checkVariable(
+  path: FieldPath,
+  name: string,
+  environment: Environment,
+  problems: ProblemList,
+): void {
+  if ((environment[name] ?? '') !== '') return;
+  problems.add(path, `the environment variable ${name} is not set`, `export ${name}=...`);
+}
+
+function checkJournals(document: FerryDocument, problems: ProblemList): void {
+  const names = Object.keys(document.destinations);
+  document.journals.forEach((journal, index) => {
+    const at: FieldPath = ['journals', index];
+    if ((journal.path === undefined) === (journal.match === undefined)) {
+      problems.add(
+        at,
+        journal.path === undefined
+          ? 'a journal needs path (one file) or match (many)'
+          : 'path and match exclude each other',
+        'write for example: path: fifo/foo',
+      );
+    }
+    if (journal.match !== undefined) {
+      checkMatch(journal.match, at, problems);
+      if (journal.name !== undefined) {
+        problems.add(
+          [...at, 'name'],
+          'journals of a match rule are named after their files',
+          'remove name, or replace match by path: fifo/foo',
+        );
+      }
+      if (journal.blobs !== undefined && !journal.blobs.includes('{journal}')) {
+        problems.add(
+          [...at, 'blobs'],
+          'all journals of this rule would share one blob directory',
+          'write for example: blobs: blob/{journal}/',
+        );
+      }
+    } else if (journal.exclude !== undefined) {
+      problems.add([...at, 'exclude'], 'exclude is for match rules', 'remove exclude');
+    }
+    const targets = targetsOf(journal.to).map((target) => target.destination);
+    if (targets.length === 0) {
+      problems.add([...at, 'to'], 'no destination is named', 'write for example: to: replica');
+    }
+    targets.forEach((name, position) => {
+      const known = names.includes(name);
+      if (known && targets.indexOf(name) === position) return;
+      const field = Array.isArray(journal.to) ? [...at, 'to', position] : [...at, 'to'];
+      problems.add(
+        field,
+        known
+          ? `destination ${name} is named twice`
+          : `unknown destination ${JSON.stringify(name)}`,
+        known
+          ? 'name it once'
+          : names.length > 0
+            ? `known destinations: ${names.join(', ')}; write for example: to: ${names[0]}`
+            : 'add: destinations: {replica: {host: replica.example.com, url: "foo.r/!replica", key: ./key/server}}',
+      );
+    });
+  });
+}
+
+function checkMatch(pattern: string, at: FieldPath, problems: ProblemList): void {
+  const field = [...at, 'match'];
+  if (isGlob(dirname(pattern))) {
+    problems.add(
+      field,
+      'a pattern may stand in the last part of the path only',
+      'write one rule per directory: match: fifo/*',
+    );
+  }
+  if (pattern.endsWith('/')) {
+    problems.add(field, 'match names files, not a directory', `write: match: ${pattern}*`);
+  }
+}
+
+function checkDestinations(document: FerryDocument, problems: ProblemList): void {
+  const olds = new Map<string, string>();
+  for (const [name, destination] of Object.entries(document.destinations)) {
+    const at: FieldPath = ['destinations', name];
+    if (destination.dialect === 'h2') {
+      problems.add(
+        [...at, 'dialect'],
+        'dialect h2 is not in this version yet',
+        'write: dialect: acked',
+      );
+    }
+    for (const old of destination.was) {
+      const other = olds.get(old);
+      if (old in document.destinations || other !== undefined) {
+        problems.add(
+          [...at, 'was'],
+          `${old} is still ${other === undefined ? 'a destination of its own' : `claimed by ${other}`}`,
+          'name only names that are no longer in use',
+        );
+      }
+      olds.set(old, name);
+    }
+  }
+}
+
+/** Whether only this machine can reach a listener at the address. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^(::ffff:)?127\.\d+\.\d+\.\d+$/.test(host);
+}
+
+function checkDashboard(
+  document: FerryDocument,
+  environment: Environment,
+  problems: ProblemList,
+): void {
+  const { dashboard } = document;
+  if (dashboard === undefined) return;
+  if (!isLoopback(dashboard.listen.host) && dashboard.users.length === 0) {
+    problems.add(
+      ['dashboard', 'listen'],
+      `the dashboard would be open to anybody at ${dashboard.listen.host}`,
+      'add: users: [{name: ops, password: {env: FERRY_PASSWORD}}], or listen: 127.0.0.1:3000',
+    );
+  }
+  dashboard.users.forEach((user, index) => {
+    const at: FieldPath = ['dashboard', 'users', index];
+    if ('env' in user.password) {
+      checkVariable([...at, 'password', 'env'], user.password.env, environment, problems);
+    }
+    if (dashboard.users.findIndex(({ name }) => name === user.name) !== index) {
+      problems.add([...at, 'name'], `two users are named ${user.name}`, 'remove one');
+    }
+  });
+}
+
+function checkReceiver(document: FerryDocument, problems: ProblemList): void {
+  const { receiver } = document;
+  if (receiver === undefined) return;
+  if (receiver.dialect === 'h2') {
+    problems.add(
+      ['receiver', 'dialect'],
+      'dialect h2 is not in this version yet',
+      'write: dialect: acked',
+    );
+  }
+  receiver.apps.forEach((app, index) => {
+    if (receiver.apps.findIndex(({ name }) => name === app.name) === index) return;
+    problems.add(
+      ['receiver', 'apps', index, 'name'],
+      `two apps are named ${app.name}`,
+      'list the keys of both in one: keys: [./key/a, ./key/b]',
+    );
+  });
+}
+
+/** Checks that need paths: what lies where, and which journals get in each other's way. */
+export function checkConfig(config: FerryConfig, problems: ProblemList): void {
+  config.journals.forEach((rule, index) => {
+    const at: FieldPath = ['journals', index];
+    const field = [...at, rule.kind];
+    const place = rule.kind === 'path' ? rule.path : rule.dir;
+    for (const [name, path] of [
+      [field, place],
+      [[...at, 'blobs'], rule.blobs],
+    ] as const) {
+      if (path === null || !isInside(config.stateDir, path)) continue;
+      problems.add(
+        name,
+        `${path} lies inside the state directory ${config.stateDir}`,
+        'move one of them, for example: state: ./state',
+      );
+    }
+  });
+  checkOwnFiles(config, problems);
+
+  const named = config.journals.flatMap((rule, index) =>
+    rule.kind === 'path' ? [{ index, journal: resolveJournal(rule) }] : [],
+  );
+  const journals = named.map(({ journal }) => journal);
+  for (const { journal, error } of checkCollisions(journals, config.destinations)) {
+    const index = named.find((entry) => entry.journal === journal)?.index ?? 0;
+    problems.add(['journals', index], error.message, error.hint ?? '');
+  }
+}
+
+/** A journal is emptied after it was copied: our own files must never be taken for one. */
+function checkOwnFiles(config: FerryConfig, problems: ProblemList): void {
+  const { receiver } = config;
+  const own: [string, string | null][] = [
+    ['the configuration', config.file],
+    ...[...config.destinations.values()].flatMap((destination): [string, string | null][] => [
+      ['a key', 'file' in destination.key ? destination.key.file : null],
+      ['a certificate', destination.tls.caFile],
+      ['an address', destination.host.includes('/') ? destination.host : null],
+    ]),
+    ['a certificate', receiver?.tls.certFile ?? null],
+    ['a key', receiver?.tls.keyFile ?? null],
+    ...(receiver?.apps ?? []).flatMap(({ keys }) =>
+      keys.map((key): [string, string] => ['a key', key]),
+    ),
+  ];
+  const said = new Set<string>();
+  for (const [what, path] of own) {
+    const rule = path === null ? null : ruleFor(config.journals, resolve(path));
+    if (path === null || rule === null || said.has(path)) continue;
+    said.add(path);
+    problems.add(
+      ['journals', config.journals.indexOf(rule), rule.kind],
+      `${path} is ${what}, and would be emptied as a journal`,
+      rule.kind === 'match'
+        ? `add: exclude: [${JSON.stringify(relative(rule.dir, path))}]`
+        : 'name the journal file here',
+    );
+  }
+}
+
+function isInside(directory: string, path: string): boolean {
+  return path === directory || path.startsWith(`${directory}${sep}`);
+}

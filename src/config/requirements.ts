@@ -1,0 +1,48 @@
+import { FerryError } from '../shared/errors.js';
+import type { FerryConfig, ReceiverConfig } from './model.js';
+
+/**
+ * What the file may already say, but this version does not do. Commands that would be expected to
+ * do it say so at start; nothing is ignored in silence.
+ */
+export function unsupported(config: FerryConfig): string[] {
+  const missing: string[] = [];
+  if (config.dashboard !== null) missing.push('dashboard: there is no dashboard in this version');
+  if (config.metrics !== null) missing.push('metrics: there are no metrics in this version');
+  return missing;
+}
+
+/** @throws FerryError CONFIG_INVALID when the file names no journal. */
+export function requireJournals(config: FerryConfig): void {
+  if (config.journals.length > 0) return;
+  throw new FerryError(
+    'CONFIG_INVALID',
+    `${config.file ?? 'the configuration'} names no journals`,
+    {
+      kind: 'usage',
+      hint: 'add: journals: [{name: foo, path: fifo/foo, to: replica}]',
+    },
+  );
+}
+
+/** @throws FerryError CONFIG_INVALID when the file has no `receiver`. */
+export function requireReceiver(config: FerryConfig): ReceiverConfig {
+  if (config.receiver !== null) return config.receiver;
+  throw new FerryError('CONFIG_INVALID', `${config.file ?? 'the configuration'} has no receiver`, {
+    kind: 'usage',
+    hint: 'add: receiver: {listen: 0.0.0.0:4443, tls: {cert: ./cert.pem, key: ./key.pem}, apps: [{name: "*", keys: [./key/server]}]}',
+  });
+}
+
+/** @throws FerryError CONFIG_INVALID when the file names no destination. */
+export function requireDestinations(config: FerryConfig): void {
+  if (config.destinations.size > 0) return;
+  throw new FerryError(
+    'CONFIG_INVALID',
+    `${config.file ?? 'the configuration'} names no destinations`,
+    {
+      kind: 'usage',
+      hint: 'add: destinations: {replica: {host: replica.example.com, url: "foo.r/!replica", key: ./key/server}}',
+    },
+  );
+}

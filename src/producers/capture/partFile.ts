@@ -1,0 +1,136 @@
+/**
+ * The copy of a large journal in the making: the `.batch` file that a seal will name. Copied
+ * front to back, hashed on the way, through one reused buffer.
+ */
+import { createHash, type Hash } from 'node:crypto';
+import { constants } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { FerryError } from '../../shared/errors.js';
+import { readFully, writeAll } from '../spool/handles.js';
+import type { Spool } from '../spool/spool.js';
+
+/** Larger gains nothing, smaller costs turns through the thread pool. */
+const COPY_BYTES = 1024 * 1024;
+/** First and last block of the copied range are compared under the lock. */
+const CHECK_BYTES = 4096;
+
+export class PartFile {
+  readonly sequence: number;
+  /** Bytes copied so far. */
+  copied = 0;
+  /** Below this the journal may be a hole; this copy is the only one. */
+  trimmed = 0;
+  readonly #spool: Spool;
+  readonly #handle: FileHandle;
+  /** Offset in the journal of the copy's first byte. */
+  readonly #base: number;
+  readonly #hash: Hash = createHash('sha256');
+  readonly #buffer = Buffer.allocUnsafe(COPY_BYTES);
+  #synced = 0;
+  #named = false;
+
+  private constructor(spool: Spool, sequence: number, handle: FileHandle, base: number) {
+    this.#spool = spool;
+    this.sequence = sequence;
+    this.#handle = handle;
+    this.#base = base;
+  }
+
+  /** An empty copy of the journal from `base` on. The caller made sure that no seal names the file. */
+  static async create(spool: Spool, base = 0): Promise<PartFile> {
+    const sequence = spool.nextSequence;
+    const flags = constants.O_RDWR | constants.O_CREAT | constants.O_TRUNC;
+    const handle = await spool.fileSystem.open(spool.partPath(sequence), flags, 0o600);
+    return new PartFile(spool, sequence, handle, base);
+  }
+
+  /** A copy whose first `bytes` bytes are the only ones left: goes on behind them. */
+  static async resume(spool: Spool, sequence: number, bytes: number): Promise<PartFile> {
+    const handle = await spool.fileSystem.open(spool.partPath(sequence), constants.O_RDWR);
+    const part = new PartFile(spool, sequence, handle, 0);
+    try {
+      while (part.copied < bytes) {
+        const wanted = Math.min(COPY_BYTES, bytes - part.copied);
+        const got = await readFully(handle, part.#buffer, wanted, part.copied);
+        if (got < wanted) {
+          throw new FerryError('SPOOL_DAMAGED', `${spool.partPath(sequence)} is too short`, {
+            kind: 'storage',
+            retry: false,
+            hint: `the first ${bytes} bytes of the journal exist only there: restore that file`,
+          });
+        }
+        part.#hash.update(part.#buffer.subarray(0, got));
+        part.copied += got;
+      }
+      await handle.truncate(bytes);
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+    part.trimmed = bytes;
+    part.#synced = bytes;
+    part.#named = true;
+    return part;
+  }
+
+  get handle(): FileHandle {
+    return this.#handle;
+  }
+
+  /** Copies the journal's bytes up to `until` (an offset in the journal). */
+  async copyTo(journal: FileHandle, until: number, signal?: AbortSignal): Promise<void> {
+    while (this.#base + this.copied < until) {
+      signal?.throwIfAborted();
+      const at = this.#base + this.copied;
+      const got = await readFully(journal, this.#buffer, Math.min(COPY_BYTES, until - at), at);
+      if (got === 0) return;
+      const chunk = this.#buffer.subarray(0, got);
+      await writeAll(this.#handle, chunk, this.copied);
+      this.#hash.update(chunk);
+      this.copied += got;
+      this.#spool.notePartBytes(this.sequence, this.copied);
+    }
+  }
+
+  /** What was copied so far is durable, name and all, when this resolves. */
+  async sync(): Promise<void> {
+    if (this.#synced === this.copied && this.#named) return;
+    await this.#handle.datasync();
+    this.#synced = this.copied;
+    if (this.#named) return;
+    await this.#spool.fileSystem.syncDirectory(this.#spool.dir);
+    this.#named = true;
+  }
+
+  /** SHA-256 of what was copied so far. */
+  digest(): string {
+    return this.#hash.copy().digest('hex');
+  }
+
+  /** First (behind a trimmed range) and last block of the copy equal the journal's. */
+  async matches(journal: FileHandle): Promise<boolean> {
+    const first = Math.min(this.trimmed, this.copied);
+    const last = Math.max(first, this.copied - CHECK_BYTES);
+    return (await this.#sameAt(journal, first)) && (await this.#sameAt(journal, last));
+  }
+
+  async close(): Promise<void> {
+    await this.#handle.close();
+  }
+
+  /** Closes and deletes the copy. Not for a trimmed one, nor for one that a seal may name. */
+  async discard(): Promise<void> {
+    await this.close();
+    await this.#spool.fileSystem.unlink(this.#spool.partPath(this.sequence));
+    this.#spool.notePartBytes(this.sequence, 0);
+  }
+
+  async #sameAt(journal: FileHandle, offset: number): Promise<boolean> {
+    const length = Math.min(CHECK_BYTES, this.copied - offset);
+    const here = Buffer.allocUnsafe(length);
+    const there = Buffer.allocUnsafe(length);
+    const got = await readFully(journal, here, length, this.#base + offset);
+    if ((await readFully(this.#handle, there, length, offset)) < length) return false;
+    return got === length && here.equals(there);
+  }
+}

@@ -1,0 +1,58 @@
+/** The records of a spool's log, as they stand in it. Short keys: there are many of them. */
+import type { PendingBlob, RouteMark, SpoolBatch, TrimMark, Verdict } from './types.js';
+
+/** The whole state; first record of every segment. */
+export interface Checkpoint {
+  t: 'checkpoint';
+  v: 1;
+  journal: string;
+  stream: string;
+  streamSince: number;
+  last: number;
+  captured: number;
+  settled: number;
+  truncated: { sequence: number; bootId: string } | null;
+  trim: TrimMark | null;
+  blobVersion: number;
+  blobs: PendingBlob[];
+  routes: RouteMark[];
+  batches: SpoolBatch[];
+}
+
+export type Fact =
+  | Checkpoint
+  /** A batch is sealed. Without `file` its payload is this record's. */
+  | {
+      t: 'seal';
+      seq: number;
+      bytes: number;
+      sha: string;
+      at: number;
+      ino: number;
+      boot: string;
+      off?: number;
+      follows?: number;
+      trim?: number;
+      file?: string;
+    }
+  | { t: 'truncated'; seq: number; boot: string }
+  | { t: 'settled'; seq: number }
+  | { t: 'trim'; seq: number; bytes: number; ino: number }
+  | { t: 'route'; d: string; after: number }
+  | { t: 'rename'; d: string; to: string }
+  | { t: 'drop'; d: string }
+  | { t: 'orphaned'; d: string; on: boolean }
+  | { t: 'accepted'; d: string; seq: number }
+  | { t: 'ack'; d: string; seq: number }
+  | { t: 'generation'; d: string; n: number }
+  | { t: 'verdict'; d: string; verdict: Verdict }
+  | { t: 'stream'; id: string }
+  | { t: 'blob'; link: string; text: string; version: number; after: number }
+  | { t: 'blobConfirmed'; link: string; version: number; d: string }
+  | { t: 'blobDone'; link: string; version: number };
+
+/** Where a record came to lie: its segment's file name and the offset of its payload there. */
+export interface FactPlace {
+  file: string;
+  payloadOffset: number;
+}

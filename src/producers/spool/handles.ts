@@ -1,0 +1,58 @@
+/**
+ * A bound on open log files: with 10,000 journals not every log can keep one. The logs that wrote
+ * last keep theirs; the others open the file again when they next have something to say.
+ */
+import type { FileHandle } from 'node:fs/promises';
+
+/** Too few costs an open and a close per append, too many costs descriptors (limit 1024 at some). */
+export const OPEN_LOGS_MAX = 200;
+
+export interface HandleOwner {
+  /** Closes the owner's file if it is not at work just now; false when it is. */
+  releaseIfIdle(): Promise<boolean>;
+}
+
+const recent = new Set<HandleOwner>();
+
+/** To be called after each use; lets the least recently used owner close its file. */
+export async function touchHandle(owner: HandleOwner): Promise<void> {
+  recent.delete(owner);
+  recent.add(owner);
+  if (recent.size <= OPEN_LOGS_MAX) return;
+  for (const oldest of recent) {
+    if (oldest === owner) return;
+    recent.delete(oldest);
+    if (await oldest.releaseIfIdle()) return;
+    recent.add(oldest);
+  }
+}
+
+export function forgetHandle(owner: HandleOwner): void {
+  recent.delete(owner);
+}
+
+/** Writes all of `data` at `position`; a short write is continued, never taken for success. */
+export async function writeAll(handle: FileHandle, data: Buffer, position: number): Promise<void> {
+  let done = 0;
+  while (done < data.length) {
+    const { bytesWritten } = await handle.write(data, done, data.length - done, position + done);
+    if (bytesWritten === 0) throw Object.assign(new Error('nothing written'), { code: 'EIO' });
+    done += bytesWritten;
+  }
+}
+
+/** Reads [position, position + length) into `into`; fewer bytes only where the file ends. */
+export async function readFully(
+  handle: FileHandle,
+  into: Buffer,
+  length: number,
+  position: number,
+): Promise<number> {
+  let done = 0;
+  while (done < length) {
+    const { bytesRead } = await handle.read(into, done, length - done, position + done);
+    if (bytesRead === 0) break;
+    done += bytesRead;
+  }
+  return done;
+}

@@ -1,0 +1,113 @@
+import { FerryError } from '../shared/errors.js';
+import type { BlobIdentity, WireIdentity } from '../shared/identity.js';
+import type { Endpoint } from './endpoint.js';
+import { formatBatchKey, formatBlobKey, formatDigest } from './identityHeaders.js';
+
+/** What a request carries. The path of a blob is the text of its link, relative to the blob folder. */
+export type Body = { kind: 'batch' } | { kind: 'blob'; path: string };
+
+const NEWLINE = 0x0a;
+
+/** The byte that ends data and asks for the commit, and that the server answers with. */
+export const COMMIT_BYTE = Buffer.from('T');
+
+/** A path longer than this fits no file system of ours. */
+export const BLOB_PATH_MAX_BYTES = 4_096;
+
+/**
+ * What PicoLisp's `(format)` takes for a number, measured with 23.2: blanks, a sign, digits, a
+ * fraction. A replica would read such a blob path as the length of a journal.
+ */
+const READS_AS_NUMBER = /^\s*[+-]?[0-9]+(\.[0-9]*)?$/;
+
+function usage(code: string, message: string, hint: string): FerryError {
+  return new FerryError(code, message, { kind: 'usage', hint });
+}
+
+/**
+ * Everything before the data: request head, key, and the lines that announce the body.
+ *
+ * @param bytes length of the data
+ * @throws FerryError KEY_WITHOUT_NEWLINE, URL_INVALID, BLOB_PATH_INVALID
+ */
+export function encodeHead(
+  endpoint: Endpoint,
+  body: Body,
+  bytes: number,
+  identity: WireIdentity | BlobIdentity | undefined,
+): Buffer {
+  return Buffer.concat([
+    Buffer.from(requestHead(endpoint, identity)),
+    checkedKey(endpoint),
+    Buffer.from(announcement(body, bytes, endpoint.dialect)),
+  ]);
+}
+
+/**
+ * The request line and headers with their blank line, as bin/ssl writes them (2022), and the
+ * identity headers if there is an identity.
+ */
+export function requestHead(
+  endpoint: Pick<Endpoint, 'url' | 'host' | 'port'>,
+  identity?: WireIdentity | BlobIdentity,
+): string {
+  if (!/^[\x21-\x7e]+$/.test(endpoint.url)) {
+    throw usage(
+      'URL_INVALID',
+      'the url holds blanks, control or non-ASCII characters, or is empty',
+      'write it as `name.r/!replica`, anything else percent-encoded',
+    );
+  }
+  const lines = [
+    `GET /${endpoint.url} HTTP/1.0`,
+    'User-Agent: PicoLisp',
+    `Host: ${endpoint.host}:${endpoint.port}`,
+    'Accept-Charset: utf-8',
+  ];
+  if (identity !== undefined) {
+    const batch = 'sequence' in identity;
+    lines.push(`Idempotency-Key: ${batch ? formatBatchKey(identity) : formatBlobKey(identity)}`);
+    if (identity.sha256 !== undefined) {
+      lines.push(`Content-Digest: ${formatDigest(identity.sha256)}`);
+    }
+  }
+  return `${lines.join('\r\n')}\r\n\r\n`;
+}
+
+/** The lines between key and data. */
+export function announcement(body: Body, bytes: number, dialect: Endpoint['dialect']): string {
+  if (!Number.isSafeInteger(bytes) || bytes < 0) throw new RangeError(`length ${bytes}`);
+  if (body.kind === 'batch') return `${bytes}\n`;
+  checkBlobPath(body.path);
+  return dialect === 'eof' ? `${body.path}\n` : `${body.path}\n${bytes}\n`;
+}
+
+/** @throws FerryError BLOB_PATH_INVALID if a replica could not take this path for a blob's. */
+export function checkBlobPath(path: string): void {
+  const trouble = blobPathTrouble(path);
+  if (trouble === null) return;
+  throw usage(
+    'BLOB_PATH_INVALID',
+    `a blob path that ${trouble} cannot be sent`,
+    'rename what the link points to',
+  );
+}
+
+function blobPathTrouble(path: string): string | null {
+  if (path === '') return 'is empty';
+  if (path.includes('\n') || path.includes('\0')) return 'holds a newline or NUL';
+  if (READS_AS_NUMBER.test(path)) return 'reads as a number';
+  if (Buffer.byteLength(path) > BLOB_PATH_MAX_BYTES) return 'is too long';
+  return null;
+}
+
+function checkedKey(endpoint: Endpoint): Buffer {
+  if (endpoint.key.at(-1) !== NEWLINE) {
+    throw new FerryError('KEY_WITHOUT_NEWLINE', 'the key does not end in a newline', {
+      kind: 'destination',
+      hint: 'the server would wait for the rest of the line for ever: add a newline to the key file',
+      context: { destination: endpoint.name },
+    });
+  }
+  return endpoint.key;
+}

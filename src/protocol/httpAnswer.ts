@@ -1,0 +1,72 @@
+import type { FerryError } from '../shared/errors.js';
+import { wireError } from './errors.js';
+
+/** Longest HTTP answer that is read before it is judged by what came so far. */
+export const HTTP_ANSWER_MAX_BYTES = 64 * 1024;
+
+const STATUS_LINE = /^HTTP\/1\.[01] ([1-5][0-9]{2})(?: ([^\r\n]{0,200}))?\r?\n/;
+
+/** Reasons for which sending the very same again can help. */
+const PASSING_REASONS = new Set(['corrupted']);
+
+/** True when the answer is whole by its own Content-Length; false: read on until EOF or limit. */
+export function isCompleteAnswer(answer: Buffer): boolean {
+  const text = answer.toString('latin1');
+  const end = /\r?\n\r?\n/.exec(text);
+  if (end === null) return false;
+  const length = /^content-length:[ \t]*([0-9]{1,9})[ \t]*$/im.exec(text.slice(0, end.index))?.[1];
+  if (length === undefined) return false;
+  return text.length >= end.index + end[0].length + Number(length);
+}
+
+/**
+ * The error that an answer beginning with `H` stands for: IDENTITY_REFUSED for our receiver's 409
+ * (context `reason`, `last`), HTTP_ANSWER with its `status`, else PROTOCOL_ERROR.
+ */
+export function httpAnswerError(answer: Buffer): FerryError {
+  const text = answer.toString('utf8');
+  const [head = '', status, phrase = ''] = STATUS_LINE.exec(text) ?? [];
+  if (status === undefined) {
+    return wireError('PROTOCOL_ERROR', 'the server answered neither `T` nor HTTP');
+  }
+  const problem = problemOf(text.slice(head.length));
+  if (status === '409' && typeof problem['reason'] === 'string') {
+    const reason = problem['reason'];
+    const last = typeof problem['last'] === 'number' ? problem['last'] : null;
+    return wireError('IDENTITY_REFUSED', `the receiver refused the batch: ${reason}`, {
+      hint: hintFor(reason, last),
+      retry: PASSING_REASONS.has(reason),
+      context: { reason, last },
+    });
+  }
+  const reason = typeof problem['reason'] === 'string' ? `: ${problem['reason']}` : '';
+  return wireError('HTTP_ANSWER', `the server answered HTTP ${status} ${phrase.trim()}${reason}`, {
+    context: { status: Number(status) },
+  });
+}
+
+function problemOf(rest: string): Record<string, unknown> {
+  const body = rest.split(/\r?\n\r?\n/, 2)[1] ?? '';
+  if (!/^content-type:[ \t]*application\/problem\+json/im.test(rest)) return {};
+  try {
+    const parsed: unknown = JSON.parse(body);
+    return typeof parsed === 'object' && parsed !== null ? { ...parsed } : {};
+  } catch {
+    return {};
+  }
+}
+
+function hintFor(reason: string, last: number | null): string {
+  switch (reason) {
+    case 'gap':
+      return `the receiver holds this stream up to ${last}: replay from ${(last ?? 0) + 1}`;
+    case 'unknown-stream':
+      return 'the receiver has nothing of this stream: replay it from its first batch';
+    case 'digest-mismatch':
+      return 'the receiver holds other bytes under this number: compare both before going on';
+    case 'corrupted':
+      return 'the bytes changed on the way; the next attempt sends them again';
+    default:
+      return 'see the receiver’s log';
+  }
+}

@@ -1,0 +1,187 @@
+import { spawn } from 'node:child_process';
+import { constants } from 'node:fs';
+import { type FileHandle, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Logger } from 'pino';
+import { FerryError, systemCode } from '../shared/errors.js';
+import type { FileSystem } from '../shared/fileSystem.js';
+import type { BatchStore } from './batchStore.js';
+
+const RETRY_FIRST_MS = 1_000;
+const RETRY_MAX_MS = 60_000;
+/** A command that ignores SIGTERM gets SIGKILL after this. */
+const KILL_AFTER_TERM_MS = 1_000;
+
+export interface ApplierOptions {
+  app: string;
+  /** The app's folder; the position is its file `applied`. */
+  folder: string;
+  /** Program and arguments. */
+  command: readonly string[];
+  store: BatchStore;
+  fs: FileSystem;
+  log: Logger;
+}
+
+/**
+ * Runs the operator's command once per accepted batch, in order: the batch on standard input,
+ * FERRY_APP, FERRY_SEQ (the receiver's number) and FERRY_BATCH (the file) in the environment. Its
+ * output goes to our standard error.
+ *
+ *     waiting --stored--> running --exit 0--> position durable --> running | waiting
+ *                            +--other end--> pausing (1 s, doubling to 60 s) --> running
+ *
+ * A batch whose command ended well right before a crash is given to the command once more.
+ */
+export class Applier {
+  readonly #options: ApplierOptions;
+  readonly #stop = new AbortController();
+  #applied = 0;
+  #stopping = false;
+  #wake: () => void = () => undefined;
+  #done: Promise<void> = Promise.resolve();
+
+  private constructor(options: ApplierOptions) {
+    this.#options = options;
+  }
+
+  /** Reads the position and begins. @throws FerryError APPLIED_UNREADABLE */
+  static async start(options: ApplierOptions): Promise<Applier> {
+    const applier = new Applier(options);
+    applier.#applied = await readPosition(join(options.folder, 'applied'));
+    applier.#done = applier.#loop();
+    return applier;
+  }
+
+  /** New batches may be there. */
+  notify(): void {
+    this.#wake();
+  }
+
+  /** Lets a running command finish until `killAfterMs`, then ends it. No further one is begun. */
+  async stop(killAfterMs: number): Promise<void> {
+    this.#stopping = true;
+    this.#wake();
+    const timer = setTimeout(() => this.#stop.abort(), killAfterMs);
+    await this.#done;
+    clearTimeout(timer);
+  }
+
+  async #loop(): Promise<void> {
+    const { store, log, app } = this.#options;
+    let pauseMs = RETRY_FIRST_MS;
+    while (!this.#stopping) {
+      const number = this.#applied + 1;
+      if (number > store.lastNumber) {
+        await this.#sleep(null);
+        continue;
+      }
+      try {
+        await this.#run(number);
+        await this.#note(number);
+        pauseMs = RETRY_FIRST_MS;
+      } catch (error) {
+        if (this.#stopping) return;
+        log.error({ err: error, app, number, retryInMs: pauseMs }, 'apply failed');
+        await this.#sleep(pauseMs);
+        pauseMs = Math.min(pauseMs * 2, RETRY_MAX_MS);
+      }
+    }
+  }
+
+  /** Until stopped, or for `ms` whatever arrives; null: until there is something new. */
+  #sleep(ms: number | null): Promise<void> {
+    if (this.#stopping) return Promise.resolve();
+    return new Promise((resolve) => {
+      const end = () => {
+        clearTimeout(timer);
+        this.#wake = () => undefined;
+        resolve();
+      };
+      const timer = ms === null ? undefined : setTimeout(end, ms);
+      // A new batch is no reason to retry an old one sooner.
+      this.#wake = () => {
+        if (ms === null || this.#stopping) end();
+      };
+    });
+  }
+
+  async #run(number: number): Promise<void> {
+    const { store, fs, app, command } = this.#options;
+    const path = store.pathOf(number);
+    const [program = '', ...args] = command;
+    let batch: FileHandle;
+    try {
+      batch = await fs.open(path, constants.O_RDONLY);
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error;
+      throw new FerryError('BATCH_MISSING', `${path} is not there`, {
+        kind: 'storage',
+        hint: 'bring it back, or write a higher number into the file `applied` while stopped',
+        cause: error,
+      });
+    }
+    try {
+      await new Promise<void>((resolve, reject) => {
+        const child = spawn(program, args, {
+          stdio: [batch.fd, 2, 2],
+          env: { ...process.env, FERRY_APP: app, FERRY_SEQ: String(number), FERRY_BATCH: path },
+        });
+        let killer: NodeJS.Timeout | undefined;
+        const onStop = () => {
+          child.kill('SIGTERM');
+          killer = setTimeout(() => child.kill('SIGKILL'), KILL_AFTER_TERM_MS);
+        };
+        this.#stop.signal.addEventListener('abort', onStop, { once: true });
+        child.once('error', reject);
+        child.once('exit', (code, signal) => {
+          clearTimeout(killer);
+          this.#stop.signal.removeEventListener('abort', onStop);
+          if (code === 0) resolve();
+          else reject(failed(number, code, signal));
+        });
+      });
+    } finally {
+      await batch.close();
+    }
+  }
+
+  async #note(number: number): Promise<void> {
+    const { fs, folder } = this.#options;
+    const fresh = join(folder, 'applied.new');
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC;
+    const handle = await fs.open(fresh, flags, 0o600);
+    try {
+      await handle.writeFile(`${number}\n`);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await fs.rename(fresh, join(folder, 'applied'));
+    await fs.syncDirectory(folder);
+    this.#applied = number;
+  }
+}
+
+function failed(number: number, code: number | null, signal: string | null): FerryError {
+  const how = code === null ? `was ended by ${signal}` : `exited with ${code}`;
+  return new FerryError('APPLY_FAILED', `the apply command ${how} at batch ${number}`, {
+    kind: 'storage',
+    hint: 'its output is on the receiver’s standard error; later batches wait',
+    context: { number, code, signal },
+  });
+}
+
+async function readPosition(path: string): Promise<number> {
+  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') return '0\n';
+    throw error;
+  });
+  if (!/^[0-9]{1,15}\n?$/.test(text)) {
+    throw new FerryError('APPLIED_UNREADABLE', `${path} does not hold a number`, {
+      kind: 'storage',
+      hint: 'write the number of the last applied batch into it',
+    });
+  }
+  return Number(text.trim());
+}

@@ -1,0 +1,118 @@
+import { createHash, type Hash, randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { crashPoint } from '../shared/crashPoints.js';
+import type { FileSystem } from '../shared/fileSystem.js';
+import { writeFully } from './writing.js';
+
+/** Data is gathered up to this before it is written: TLS hands out 16 KiB at a time. */
+const WRITE_BYTES = 512 * 1024;
+
+const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
+
+/**
+ * Data on its way from a connection into a temporary file, its SHA-256 computed on the way. At most
+ * two gatherings are in memory: one being filled, one being written. Without a folder nothing is
+ * kept: a duplicate is read to its end only to be compared.
+ */
+export class Incoming {
+  /** Name in the temporary folder; empty when nothing is kept. */
+  readonly name: string;
+  readonly #fs: FileSystem;
+  readonly #folder: string;
+  readonly #handle: FileHandle | null;
+  readonly #hash: Hash = createHash('sha256');
+  #gathered: Buffer[] = [];
+  #gatheredBytes = 0;
+  #writing: Promise<void> = Promise.resolve();
+  #position = 0;
+  #bytes = 0;
+  #open = true;
+  #handedOver = false;
+
+  private constructor(fs: FileSystem, folder: string, name: string, handle: FileHandle | null) {
+    this.#fs = fs;
+    this.#folder = folder;
+    this.name = name;
+    this.#handle = handle;
+  }
+
+  /** A new file, mode 0600, in a folder on the same file system as its final place. */
+  static async create(fs: FileSystem, folder: string): Promise<Incoming> {
+    const name = `${randomBytes(12).toString('hex')}.part`;
+    const flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
+    return new Incoming(fs, folder, name, await fs.open(join(folder, name), flags, 0o600));
+  }
+
+  /** Counts and hashes only. */
+  static unkept(fs: FileSystem): Incoming {
+    return new Incoming(fs, '', '', null);
+  }
+
+  get kept(): boolean {
+    return this.#handle !== null;
+  }
+
+  get path(): string {
+    return join(this.#folder, this.name);
+  }
+
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Takes a buffer over; resolves when the next may come. */
+  async write(data: Buffer): Promise<void> {
+    this.#hash.update(data);
+    this.#bytes += data.length;
+    if (this.#handle === null) return;
+    this.#gathered.push(data);
+    this.#gatheredBytes += data.length;
+    if (this.#gatheredBytes >= WRITE_BYTES) await this.#flush();
+  }
+
+  /** Everything is in the file and durable (its folder entry is the caller's to sync). */
+  async finish(): Promise<{ sha256: string; bytes: number }> {
+    if (this.#handle !== null) {
+      await this.#flush();
+      await this.#writing;
+      crashPoint('receiver.written');
+      await this.#handle.sync();
+      await this.#close();
+    }
+    return { sha256: this.#hash.digest('hex'), bytes: this.#bytes };
+  }
+
+  /** The file belongs to the store from here on: `discard` leaves it alone. */
+  handOver(): void {
+    this.#handedOver = true;
+  }
+
+  /** Closes and removes the file, if it is still there. Never throws. */
+  async discard(): Promise<void> {
+    await this.#writing.catch(() => undefined);
+    await this.#close().catch(() => undefined);
+    if (this.#handle === null || this.#handedOver) return;
+    await this.#fs.unlink(this.path).catch(() => undefined);
+  }
+
+  async #flush(): Promise<void> {
+    await this.#writing;
+    const buffers = this.#gathered;
+    const position = this.#position;
+    this.#position += this.#gatheredBytes;
+    this.#gathered = [];
+    this.#gatheredBytes = 0;
+    if (this.#handle === null || buffers.length === 0) return;
+    this.#writing = writeFully(this.#handle, buffers, position);
+    // Its failure is told at the next flush or at the end.
+    this.#writing.catch(() => undefined);
+  }
+
+  async #close(): Promise<void> {
+    if (!this.#open) return;
+    this.#open = false;
+    await this.#handle?.close();
+  }
+}

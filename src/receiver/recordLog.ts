@@ -1,0 +1,165 @@
+import { constants } from 'node:fs';
+import type { FileHandle } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { crc32 } from 'node:zlib';
+import { FerryError } from '../shared/errors.js';
+import type { FileSystem } from '../shared/fileSystem.js';
+import { writeFully } from './writing.js';
+
+const READ_BYTES = 1024 * 1024;
+const NEWLINE = 0x0a;
+const CRC_DIGITS = 8;
+
+/**
+ * An append-only file of records, readable with `less`. One line is one group of records that
+ * became durable together:
+ *
+ *     <CRC-32 of the JSON, 8 hex digits> <JSON array of records>\n
+ *
+ * A crash leaves at most the last line torn, because a line is fdatasynced before the next is
+ * begun; a torn line was never promised to anybody and is cut off. A bad line with a good one
+ * behind it is damage to what was promised: refused, not repaired.
+ */
+export class RecordLog<R> {
+  readonly #path: string;
+  readonly #handle: FileHandle;
+  /** Everything before this is durable. */
+  #size: number;
+  #broken: unknown = null;
+
+  private constructor(path: string, handle: FileHandle, size: number) {
+    this.#path = path;
+    this.#handle = handle;
+    this.#size = size;
+  }
+
+  /**
+   * @param onRecord called for every durable record, in order
+   * @throws FerryError INDEX_DAMAGED
+   */
+  static async open<R>(
+    path: string,
+    fs: FileSystem,
+    onRecord: (record: R) => void,
+  ): Promise<RecordLog<R>> {
+    const handle = await fs.open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+    try {
+      const size = await readFrames<R>(handle, path, onRecord);
+      if ((await handle.stat()).size !== size) {
+        await handle.truncate(size);
+        await handle.sync();
+      }
+      await fs.syncDirectory(dirname(path));
+      return new RecordLog(path, handle, size);
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
+  }
+
+  /** Reads the durable records of a log that may be open; a torn tail is left alone. */
+  static async scan<R>(path: string, fs: FileSystem, onRecord: (r: R) => void): Promise<void> {
+    const handle = await fs.open(path, constants.O_RDONLY);
+    try {
+      await readFrames(handle, path, onRecord);
+    } finally {
+      await handle.close();
+    }
+  }
+
+  /** True when a failed write could not be taken back: what is on disk is unknown. */
+  get broken(): boolean {
+    return this.#broken !== null;
+  }
+
+  get path(): string {
+    return this.#path;
+  }
+
+  /**
+   * Makes the records durable, all or none. Calls must not overlap: one at a time. After a failure
+   * the file is as before; if even that fails, every later write is refused.
+   */
+  async write(records: readonly R[]): Promise<void> {
+    if (this.#broken !== null) throw this.#broken;
+    const json = JSON.stringify(records);
+    const line = Buffer.from(`${crc(Buffer.from(json))} ${json}\n`);
+    try {
+      await writeFully(this.#handle, [line], this.#size);
+      await this.#handle.datasync();
+      this.#size += line.length;
+    } catch (error) {
+      await this.#takeBack();
+      throw error;
+    }
+  }
+
+  close(): Promise<void> {
+    return this.#handle.close();
+  }
+
+  async #takeBack(): Promise<void> {
+    try {
+      await this.#handle.truncate(this.#size);
+      await this.#handle.sync();
+    } catch (error) {
+      this.#broken = new FerryError('INDEX_BROKEN', `${this.#path} can no longer be written`, {
+        kind: 'storage',
+        hint: 'check the disk, then restart the receiver',
+        cause: error,
+      });
+    }
+  }
+}
+
+function crc(json: Buffer): string {
+  return crc32(json).toString(16).padStart(CRC_DIGITS, '0');
+}
+
+/** Feeds every good line's records; returns the offset behind the last one. */
+async function readFrames<R>(
+  handle: FileHandle,
+  path: string,
+  onRecord: (record: R) => void,
+): Promise<number> {
+  let rest: Buffer = Buffer.alloc(0);
+  let offset = 0;
+  let good = 0;
+  let torn = false;
+  for (;;) {
+    const { buffer, bytesRead } = await handle.read(
+      Buffer.alloc(READ_BYTES),
+      0,
+      READ_BYTES,
+      offset,
+    );
+    if (bytesRead === 0) return good;
+    offset += bytesRead;
+    rest = Buffer.concat([rest, buffer.subarray(0, bytesRead)]);
+    let from = 0;
+    for (let at = rest.indexOf(NEWLINE); at >= 0; at = rest.indexOf(NEWLINE, from)) {
+      const records = parseFrame<R>(rest.subarray(from, at));
+      from = at + 1;
+      if (records === null) {
+        torn = true;
+      } else if (torn) {
+        throw new FerryError('INDEX_DAMAGED', `${path} is damaged before byte ${offset}`, {
+          kind: 'storage',
+          hint: 'restore the receiver’s data folder from a backup; senders replay what is missing',
+        });
+      } else {
+        for (const record of records) onRecord(record);
+        good = offset - rest.length + from;
+      }
+    }
+    rest = rest.subarray(from);
+  }
+}
+
+function parseFrame<R>(line: Buffer): R[] | null {
+  const json = line.subarray(CRC_DIGITS + 1);
+  if (line.length < CRC_DIGITS + 3 || line.toString('latin1', 0, CRC_DIGITS) !== crc(json)) {
+    return null;
+  }
+  return JSON.parse(json.toString('utf8')) as R[];
+}

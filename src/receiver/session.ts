@@ -1,0 +1,198 @@
+import type { TLSSocket } from 'node:tls';
+import type { Logger } from 'pino';
+import type { ReceiverConfig } from '../config/model.js';
+import { Deadline } from '../protocol/deadline.js';
+import { FerryError } from '../shared/errors.js';
+import { ANSWERS, type Answer, refusedIdentity } from './answers.js';
+import type { Apps } from './apps.js';
+import { type Delivery, openDelivery } from './delivery.js';
+import { type RequestEvent, RequestParser } from './request.js';
+
+/** From the first byte to the end of key and announcement. */
+export const HEAD_DEADLINE_MS = 30_000;
+
+/**
+ * After an answer that refuses, the client's data are read and thrown away for so long: closing
+ * with unread data resets the connection, and the client may lose the answer.
+ */
+const DRAIN_MS = 2_000;
+
+const COMMIT = Buffer.from('T');
+
+export interface SessionParts {
+  apps: Apps;
+  dialect: ReceiverConfig['dialect'];
+  limits: ReceiverConfig['limits'];
+  log: Logger;
+}
+
+/**
+ * One connection: one request, one answer.
+ *
+ *     head -> receiving -> committing -> answered (T) -> client's EOF -> ended
+ *       |         |            +-- out of place, disk --> refused (HTTP answer) -> drained -> ended
+ *       +---------+-- limit, deadline, lie --> refused or ended without a byte
+ */
+export class Session {
+  readonly #socket: TLSSocket;
+  readonly #parts: SessionParts;
+  readonly #parser: RequestParser;
+  readonly #idle: Deadline;
+  readonly #headTimer: NodeJS.Timeout;
+  #delivery: Delivery | null = null;
+  #app = '';
+  #commit = false;
+  #excess = false;
+  #ended = false;
+
+  constructor(socket: TLSSocket, parts: SessionParts) {
+    this.#socket = socket;
+    this.#parts = parts;
+    this.#parser = new RequestParser({
+      dialect: parts.dialect,
+      keysOf: (app) => parts.apps.keysOf(app),
+    });
+    this.#idle = new Deadline(() => this.#abandon('nothing came within the idle limit'));
+    const inHead = () => {
+      if (this.#parser.inHead) this.#abandon('head and key did not come in time');
+    };
+    this.#headTimer = setTimeout(inHead, HEAD_DEADLINE_MS);
+  }
+
+  /** True while nothing has been announced: such a connection loses nothing by being ended. */
+  get inHead(): boolean {
+    return this.#parser.inHead;
+  }
+
+  /** Serves until the socket is over. Never throws. */
+  async serve(): Promise<void> {
+    try {
+      this.#idle.arm(this.#parts.limits.idleMs);
+      await this.#read();
+    } catch (error) {
+      this.#parts.log.debug({ err: error, app: this.#app }, 'connection lost');
+    } finally {
+      clearTimeout(this.#headTimer);
+      this.#idle.clear();
+      await this.#delivery?.discard();
+      await this.#finish();
+    }
+  }
+
+  /** Ends it from outside, at a stop: politely, then for good. */
+  abandon(): void {
+    this.#abandon('the receiver stops');
+  }
+
+  async #read(): Promise<void> {
+    const source = this.#socket.iterator({ destroyOnReturn: false });
+    for await (const chunk of source as AsyncIterable<Buffer>) {
+      this.#idle.touch();
+      // What follows an answer is of no interest, but must be read for the client's EOF to be seen.
+      if (this.#ended) continue;
+      await this.#take(this.#parser.push(chunk));
+    }
+    if (!this.#ended) await this.#take(this.#parser.end());
+  }
+
+  async #take(events: Iterable<RequestEvent>): Promise<void> {
+    for (const event of events) {
+      const refusal = await this.#on(event);
+      if (refusal !== null) return this.#refuse(refusal);
+    }
+    if (!this.#commit) return;
+    this.#commit = false;
+    if (this.#excess) return this.#refuse(ANSWERS.excess);
+    await this.#commitAndAnswer();
+  }
+
+  /** @returns how the request is refused, null as long as it is not */
+  async #on(event: RequestEvent): Promise<Answer | null> {
+    try {
+      switch (event.is) {
+        case 'body': {
+          this.#app = event.head.app;
+          const opened = await openDelivery(this.#parts, event.head, event.body);
+          if ('refused' in opened) return opened.refused;
+          this.#delivery = opened.delivery;
+          return null;
+        }
+        case 'data':
+          return (await this.#delivery?.write(event.data)) ?? null;
+        case 'commit':
+          this.#commit = true;
+          return null;
+        case 'excess':
+          this.#excess = true;
+          return null;
+        case 'refused':
+          return ANSWERS[event.why];
+      }
+    } catch (error) {
+      return this.#storageFailed(error);
+    }
+  }
+
+  async #commitAndAnswer(): Promise<void> {
+    const delivery = this.#delivery;
+    if (delivery === null) return;
+    // Our own disk is not the client's idleness.
+    this.#idle.clear();
+    try {
+      const refused = await delivery.commit();
+      if (refused !== null)
+        return await this.#refuse(refusedIdentity(refused.reason, refused.last));
+    } catch (error) {
+      return await this.#refuse(this.#storageFailed(error));
+    } finally {
+      if (!this.#ended) this.#idle.arm(this.#parts.limits.idleMs);
+    }
+    this.#parts.log.debug({ app: this.#app, ...delivery.description }, 'accepted');
+    if (delivery.answered) this.#socket.write(COMMIT);
+  }
+
+  #storageFailed(error: unknown): Answer {
+    if (error instanceof FerryError && error.code === 'BLOB_PATH_REFUSED') {
+      return ANSWERS['blob-path'];
+    }
+    this.#parts.log.error({ err: error, app: this.#app }, 'could not store what was received');
+    return ANSWERS.storage;
+  }
+
+  async #refuse(answer: Answer): Promise<void> {
+    if (this.#ended) return;
+    // What the client learns is true by then: nothing of it is left here.
+    await this.#delivery?.discard();
+    const peer = this.#socket.remoteAddress;
+    this.#parts.log.warn({ app: this.#app, peer, reason: answer.reason }, 'refused');
+    this.#end(answer.http);
+  }
+
+  #abandon(why: string): void {
+    if (this.#ended) return;
+    this.#parts.log.info({ app: this.#app, peer: this.#socket.remoteAddress, why }, 'ended');
+    this.#end(null);
+  }
+
+  /** From here on we only wait for the client to go. */
+  #end(lastWords: string | null): void {
+    if (this.#ended) return;
+    this.#ended = true;
+    this.#idle.clear();
+    if (lastWords === null) this.#socket.end();
+    else this.#socket.end(lastWords);
+    const timer = setTimeout(() => this.#socket.destroy(), DRAIN_MS);
+    this.#socket.once('close', () => clearTimeout(timer));
+  }
+
+  /** The client has ended: so do we. */
+  #finish(): Promise<void> {
+    const socket = this.#socket;
+    if (socket.closed) return Promise.resolve();
+    return new Promise((resolve) => {
+      socket.once('close', () => resolve());
+      if (socket.destroyed) return;
+      this.#end(null);
+    });
+  }
+}

@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { appendFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, describe, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import type { ReceiverConfig } from '../../src/config/model.js';
+import { connectionsSettled } from '../../src/protocol/index.js';
+import { failOnLeaks } from '../support/leaks.js';
+import { start, type TestProcess } from '../support/process.js';
+import { batchesIn, claim, receiverConfig, STREAM, ship, TestReceiver } from './harness.js';
+
+const CHILD = fileURLToPath(new URL('./receiverChild.js', import.meta.url));
+
+async function child(
+  config: ReceiverConfig,
+  crashAt?: string,
+): Promise<{ process: TestProcess; port: number }> {
+  const env = { FERRY_CRASH_AT: crashAt };
+  const process_ = start(process.execPath, [CHILD, JSON.stringify(config)], { env });
+  const line = await process_.line(/^port \d+$/);
+  return { process: process_, port: Number(line.slice(5)) };
+}
+
+after(connectionsSettled);
+failOnLeaks();
+
+const POINTS = ['receiver.written', 'receiver.synced', 'receiver.committed', 'receiver.renamed'];
+
+describe('a receiver that is killed', () => {
+  for (const point of POINTS) {
+    test(`at ${point} has the batch exactly once after the sender's next attempt`, async () => {
+      const config = receiverConfig();
+      const folder = join(config.dataDir, 'foo.r');
+      const first = await child(config, `${point}:2`);
+      await ship(first.port, 'one', claim(1, 0, 'one'));
+      await assert.rejects(ship(first.port, 'two', claim(2, 1, 'two')));
+      assert.equal((await first.process.end()).signal, 'SIGKILL');
+
+      const second = await child(config);
+      const afterRecovery = batchesIn(folder);
+      const committed = point === 'receiver.committed' || point === 'receiver.renamed';
+      assert.deepEqual(afterRecovery, committed ? ['one', 'two'] : ['one']);
+      assert.deepEqual(readdirSync(join(folder, 'tmp')), []);
+      await ship(second.port, 'two', claim(2, 1, 'two'));
+      await ship(second.port, 'three', claim(3, 2, 'three'));
+      assert.deepEqual(batchesIn(folder), ['one', 'two', 'three']);
+      assert.deepEqual(await second.process.kill('SIGTERM'), { code: 0, signal: null });
+    });
+
+    test(`at ${point} of a blob has its last version after the sender's next attempt`, async () => {
+      const config = receiverConfig();
+      const folder = join(config.dataDir, 'foo.r');
+      const blob = () => readFileSync(join(folder, 'blobs', 'a/b'), 'latin1');
+      const first = await child(config, `${point}:2`);
+      await ship(first.port, 'old', { stream: STREAM, version: 1 }, 'a/b');
+      await assert.rejects(ship(first.port, 'new', { stream: STREAM, version: 2 }, 'a/b'));
+      await first.process.end();
+
+      const second = await child(config);
+      assert.match(blob(), /^(old|new)$/);
+      await ship(second.port, 'new', { stream: STREAM, version: 2 }, 'a/b');
+      await ship(second.port, 'old', { stream: STREAM, version: 1 }, 'a/b');
+      assert.equal(blob(), 'new');
+      assert.deepEqual(readdirSync(join(folder, 'tmp')), []);
+      await second.process.kill('SIGTERM');
+    });
+  }
+
+  test('anywhere in a stream of batches loses and doubles nothing', async () => {
+    const config = receiverConfig();
+    const expected: string[] = [];
+    let sequence = 1;
+    for (let round = 0; round < 5; round += 1) {
+      const { process: running, port } = await child(config);
+      const killed = new Promise<void>((resolve) => {
+        setTimeout(() => resolve(running.kill('SIGKILL').then(() => undefined)), 20 + 15 * round);
+      });
+      for (;;) {
+        const data = `${sequence} `.repeat(20_000);
+        try {
+          await ship(port, data, claim(sequence, sequence - 1, data));
+        } catch {
+          break;
+        }
+        expected.push(data);
+        sequence += 1;
+      }
+      await killed;
+    }
+    const last = await child(config);
+    const data = `${sequence} `.repeat(20_000);
+    await ship(last.port, data, claim(sequence, sequence - 1, data));
+    expected.push(data);
+    assert.deepEqual(batchesIn(join(config.dataDir, 'foo.r')), expected);
+    await last.process.kill('SIGTERM');
+  });
+});
+
+describe('what a power cut may leave of index.log', () => {
+  test('a torn last line is cut off, and its batch comes again', async () => {
+    const one = await new TestReceiver().start();
+    await ship(one.port, 'one', claim(1, 0, 'one'));
+    await one.stop();
+    const index = join(one.folder(), 'index.log');
+    const whole = readFileSync(index);
+    appendFileSync(index, 'deadbeef [{"number":2,"stre');
+    await one.start();
+    assert.deepEqual(readFileSync(index), whole);
+    await ship(one.port, 'two', claim(2, 1, 'two'));
+    assert.deepEqual(one.batches(), ['one', 'two']);
+    await one.stop();
+  });
+
+  test('damage before a good line is an error with a hint, not a guess', async () => {
+    const one = await new TestReceiver().start();
+    await ship(one.port, 'one', claim(1, 0, 'one'));
+    await ship(one.port, 'two', claim(2, 1, 'two'));
+    await one.stop();
+    const index = join(one.folder(), 'index.log');
+    const text = readFileSync(index, 'latin1');
+    writeFileSync(index, text.replace('"number":1', '"number":7'));
+    await assert.rejects(one.start(), { code: 'INDEX_DAMAGED' });
+    writeFileSync(index, text);
+    await one.start();
+    await one.stop();
+  });
+});
