@@ -18,7 +18,7 @@ export const BLOB_PATH_MAX_BYTES = 4_096;
  * What PicoLisp's `(format)` takes for a number, measured with 23.2: blanks, a sign, digits, a
  * fraction. A replica would read such a blob path as the length of a journal.
  */
-const READS_AS_NUMBER = /^\s*[+-]?[0-9]+(\.[0-9]*)?$/;
+export const READS_AS_NUMBER = /^\s*[+-]?[0-9]+(\.[0-9]*)?$/;
 
 function usage(code: string, message: string, hint: string): FerryError {
   return new FerryError(code, message, { kind: 'usage', hint });

@@ -142,12 +142,11 @@ export class BatchStore {
    */
   async commit(incoming: Incoming, claim: Claim | null, digest: string | null): Promise<Verdict> {
     try {
-      const { sha256, bytes } = await incoming.finish();
+      const { sha256, bytes } = await incoming.finish(() => this.#syncTmp.run());
       if (digest !== null && digest !== sha256) {
         const last = claim === null ? 0 : this.#streams.last(claim.stream);
         return { is: 'refused', reason: 'corrupted', last };
       }
-      if (incoming.kept) await this.#syncTmp.run();
       crashPoint('receiver.synced');
       return await new Promise<Verdict>((resolve, reject) => {
         this.#waiting.push({ claim, incoming, sha256, bytes, resolve, reject });

@@ -72,13 +72,19 @@ export class Incoming {
     if (this.#gatheredBytes >= WRITE_BYTES) await this.#flush();
   }
 
-  /** Everything is in the file and durable (its folder entry is the caller's to sync). */
-  async finish(): Promise<{ sha256: string; bytes: number }> {
+  /**
+   * Everything is in the file and durable.
+   * @param alongside makes the folder's entry durable; run at the same time, so that the file
+   *   system can do both in one commit of its journal. Not needed where a rename follows.
+   */
+  async finish(
+    alongside: () => Promise<void> = () => Promise.resolve(),
+  ): Promise<{ sha256: string; bytes: number }> {
     if (this.#handle !== null) {
       await this.#flush();
       await this.#writing;
       crashPoint('receiver.written');
-      await this.#handle.sync();
+      await Promise.all([this.#handle.sync(), alongside()]);
       await this.#close();
     }
     return { sha256: this.#hash.digest('hex'), bytes: this.#bytes };

@@ -1,3 +1,5 @@
+import { READS_AS_NUMBER } from '../protocol/encode.js';
+
 /*
  * Names that come over the wire and become names on our disk. Everything not clearly harmless is
  * refused; the answers are sentences' ends for logs and answers, null means fine.
@@ -12,8 +14,6 @@ const BLOB_PATH_MAX_BYTES = 2_048;
 const BLOB_DEPTH_MAX = 64;
 
 const APP_NAME = /^[A-Za-z0-9_+@=-][A-Za-z0-9_.+@=-]*$/;
-/** As PicoLisp's `(format)` reads: such a line announces a journal. */
-const READS_AS_NUMBER = /^\s*[+-]?[0-9]+(\.[0-9]*)?$/;
 
 /** Whether an app of this name may be a folder of ours. */
 export function isSafeAppName(name: string): boolean {

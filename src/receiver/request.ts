@@ -1,3 +1,4 @@
+import { READS_AS_NUMBER } from '../protocol/encode.js';
 import { type ParsedKey, parseDigest, parseIdempotencyKey } from '../protocol/identityHeaders.js';
 import type { KeySet } from './keys.js';
 import { blobPathTrouble } from './names.js';
@@ -14,7 +15,6 @@ const T = 0x54;
 const REQUEST_LINE = /^GET \/([\x21-\x7e]*) HTTP\/1\.[0-9]$/;
 /** Sixteen digits could leave the safe integers. */
 const LENGTH = /^[0-9]{1,15}$/;
-const READS_AS_NUMBER = /^\s*[+-]?[0-9]+(\.[0-9]*)?$/;
 
 export type Refusal =
   /** Not the wire, or a limit of it exceeded. */

@@ -97,7 +97,10 @@ export class BatchProcessor {
     const leaveStop = stop.enter();
     try {
       const signal = AbortSignal.any([lease.signal, stop.signal]);
-      const mayConfirm = (): boolean => lease.isValid();
+      const mayConfirm = (): boolean => {
+        crashPoint('worker.beforeT');
+        return lease.isValid();
+      };
       if (go.repeat !== null) {
         log.info(
           { route: batch.route, sequence: go.repeat.sequence },

@@ -64,7 +64,7 @@ test('a role that cannot start says why: exit code 2 for the configuration, else
 test('a role that cannot go on stops the rest and ends with exit code 1', async () => {
   const child = role('fails');
   assert.equal((await child.end()).code, 1);
-  assert.match(child.stdout, /lost the lock[^]*stop called/);
+  assert.match(child.stdout, /lost the lock[\s\S]*stop called/);
 });
 
 test('a forgotten rejection is logged as a bug and ends the process, exit code 1', async () => {

@@ -67,18 +67,24 @@ test('every documented field is read', () => {
 test('what this version does not do is named', () => {
   assert.deepEqual(unsupported(load(MINIMAL_CONFIG)), []);
   const named = unsupported(load(FULL_CONFIG, { FERRY_PASSWORD: 'geheim' }));
-  assert.match(named.join('\n'), /dashboard[^]*metrics/);
+  assert.match(named.join('\n'), /dashboard[\s\S]*metrics/);
 });
 
-test('${NAME} is expanded in values, also to numbers, and $${ stands for itself', () => {
+test('variables are expanded in values, also to numbers, and $$ keeps one as it is', () => {
   const text = MINIMAL_CONFIG.replace(
     'host: replica.example.com',
-    () => 'host: ${HOST}.example.com\n    port: ${PORT}\n    was: "a$${b}"',
+    () => `host: \${HOST}.example.com\n    port: \${PORT}\n    was: "a$\${b}"`,
   );
   const destination = load(text, { HOST: 'h1', PORT: '8443' }).destinations.get('replica');
   assert.equal(destination?.host, 'h1.example.com');
   assert.equal(destination?.port, 8443);
-  assert.deepEqual(destination?.was, ['a${b}']);
+  assert.deepEqual(destination?.was, [`a\${b}`]);
+});
+
+test('a worker needs destinations only', () => {
+  const config = load(MINIMAL_CONFIG.slice(0, MINIMAL_CONFIG.indexOf('journals:')));
+  assert.deepEqual(config.journals, []);
+  assert.equal(config.destinations.size, 1);
 });
 
 test('redis may be a url, a socket, sentinels or a cluster', () => {

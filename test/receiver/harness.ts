@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect, type TLSSocket } from 'node:tls';
-import { pino } from 'pino';
+import { type Logger, pino } from 'pino';
 import type { ReceiverConfig } from '../../src/config/model.js';
 import { type Endpoint, send } from '../../src/protocol/index.js';
 import { type Receiver, startReceiver } from '../../src/receiver/receiver.js';
@@ -53,7 +53,7 @@ export class TestReceiver {
     return this;
   }
 
-  #logger(): ReturnType<typeof pino> {
+  #logger(): Logger {
     const write = (line: string) => {
       const { reason } = JSON.parse(line) as { reason?: string };
       if (reason !== undefined) this.refusals.push(reason);

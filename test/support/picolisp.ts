@@ -104,10 +104,11 @@ export class Replica {
     writeFileSync(join(folder, 'key'), key);
     const ports = { port: await freePort(), gatePort: await freePort() };
     const arguments_ = [join(HOME, 'lib/replica.l'), String(ports.port), 'key', 'journal', 'db'];
-    const process = start(PIL, [...arguments_, 'blob/'], { cwd: folder });
+    const process_ = start(PIL, [...arguments_, 'blob/'], { cwd: folder });
+    endAtExit(() => [...(process_.isOver ? [] : [process_.pid]), ...gatePids(ports.gatePort)]);
     await accepts(ports.port, '::1');
     await startGate(ports);
-    return new Replica(folder, ports, key, process);
+    return new Replica(folder, ports, key, process_);
   }
 
   /** How our sender reaches it. */
@@ -149,6 +150,19 @@ async function startGate(ports: { port: number; gatePort: number }): Promise<voi
   await accepts(ports.gatePort, '127.0.0.1');
   // What it started from has ended; its pipes are still held by the daemon.
   void gate;
+}
+
+/** `after` hooks do not run behind one that failed; the exit of the test process always comes. */
+function endAtExit(pids: () => number[]): void {
+  process.once('exit', () => {
+    for (const pid of pids()) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It is gone, as it should be.
+      }
+    }
+  });
 }
 
 async function stopGate(gatePort: number): Promise<void> {

@@ -27,6 +27,15 @@ interface Waiter {
   resolve(line: string): void;
 }
 
+const running = new Set<ChildProcess>();
+
+/** A runner that loses patience ends the test file with SIGTERM: no `after` hook runs then. */
+function killAll(): void {
+  for (const child of running) child.kill('SIGKILL');
+}
+process.on('exit', killAll);
+process.on('SIGTERM', () => process.exit(143));
+
 /** A child process whose output is awaited line by line, and which never outlives its test file. */
 export class TestProcess {
   stdout = '';
@@ -44,6 +53,9 @@ export class TestProcess {
       ...(options.argv0 === undefined ? {} : { argv0: options.argv0 }),
     };
     this.#child = spawn(command, args, settings);
+    running.add(this.#child);
+    this.#child.on('exit', () => running.delete(this.#child));
+    this.#child.on('error', () => running.delete(this.#child));
     this.#collect('stdout');
     this.#collect('stderr');
     this.exit = new Promise((resolve, reject) => {
