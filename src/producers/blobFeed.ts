@@ -4,11 +4,12 @@ import { readdir, readlink, stat, symlink, unlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Logger } from 'pino';
 import type { FerryConfig } from '../config/model.js';
+import { checkBlobPath } from '../protocol/index.js';
 import type { QueueAccess } from '../queue/access.js';
 import { type BlobJob, type BlobSent, blobKey } from '../queue/jobs.js';
 import { blobJobId } from '../queue/keys.js';
 import { crashPoint } from '../shared/crashPoints.js';
-import { systemCode } from '../shared/errors.js';
+import { describe, systemCode } from '../shared/errors.js';
 import { routeName } from '../shared/identity.js';
 import type { Spool } from './spool/spool.js';
 import type { PendingBlob } from './spool/types.js';
@@ -216,7 +217,7 @@ export class BlobFeed {
       this.#complained.add(link);
       this.#p.log.error(
         { journal: this.#p.journal, link },
-        `blob link not sent: its text ${problem}; point the link at a path below the blob directory`,
+        `blob link not sent: ${problem}`,
       );
     }
     return false;
@@ -224,12 +225,15 @@ export class BlobFeed {
 }
 
 /** Why a link text cannot be a path on the wire; null when it can. */
-export function blobPathProblem(text: string): string | null {
-  if (text === '') return 'is empty';
-  if (/[\r\n\0]/.test(text)) return 'holds a line end';
-  // The replica reads a line that is a number as the length of a journal.
-  if (/^[+-]?\d+(\.\d+)?$/.test(text)) return 'is a number, which the far side takes for a length';
-  if (text.startsWith('/') || text.split('/').includes('..')) return 'leaves the blob directory';
+function blobPathProblem(text: string): string | null {
+  try {
+    checkBlobPath(text);
+  } catch (error) {
+    return describe(error);
+  }
+  if (text.startsWith('/') || text.split('/').includes('..')) {
+    return 'it leaves the blob directory: point the link at a path below it';
+  }
   return null;
 }
 
