@@ -53,7 +53,11 @@ async function main(): Promise<boolean> {
     await shipper.line(/producer started/);
     say(`ferry run started: producer, worker, embedded Redis (${redis[1]})`);
 
-    const commits = new DemoProcess(writer, ['fifo/foo', 'blob', String(COMMITS), String(BLOBS)], root);
+    const commits = new DemoProcess(
+      writer,
+      ['fifo/foo', 'blob', String(COMMITS), String(BLOBS)],
+      root,
+    );
     started.push(commits);
     await commits.line(new RegExp(`^committed ${KILL_AFTER}$`, 'm'));
     say(`writer has committed ${KILL_AFTER} times under its lock; killing ferry run with SIGKILL`);
@@ -91,7 +95,9 @@ async function compare(root: string, written: { bytes: number; sha256: string })
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
   say(`written  ${written.bytes} bytes  sha256 ${written.sha256}`);
-  say(`arrived  ${arrived.bytes} bytes  sha256 ${arrived.sha256}  (${arrived.batches} batches, in order)`);
+  say(
+    `arrived  ${arrived.bytes} bytes  sha256 ${arrived.sha256}  (${arrived.batches} batches, in order)`,
+  );
   const equal =
     arrived.bytes === written.bytes && arrived.sha256 === written.sha256 && blobs === BLOBS;
   say(

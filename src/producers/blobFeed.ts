@@ -15,7 +15,7 @@ import type { Spool } from './spool/spool.js';
 import type { PendingBlob } from './spool/types.js';
 
 /** bin/ssl of 2022 sends links whose name starts so; that of 2015 sends every link. */
-const LINK_PREFIX = '=';
+export const LINK_PREFIX = '=';
 
 export interface BlobFeedParts {
   config: FerryConfig;
@@ -215,10 +215,7 @@ export class BlobFeed {
     if (problem === null) return true;
     if (!this.#complained.has(link)) {
       this.#complained.add(link);
-      this.#p.log.error(
-        { journal: this.#p.journal, link },
-        `blob link not sent: ${problem}`,
-      );
+      this.#p.log.error({ journal: this.#p.journal, link }, `blob link not sent: ${problem}`);
     }
     return false;
   }

@@ -11,6 +11,7 @@ import { TransferServer } from '../queue/payload/transferServer.js';
 import { systemCode } from '../shared/errors.js';
 import { parseRouteName } from '../shared/identity.js';
 import type { Role, RoleContext } from '../shared/role.js';
+import { LINK_PREFIX } from './blobFeed.js';
 import { readBootId } from './capture/bootId.js';
 import { type DirectoryLock, lockDirectory } from './capture/directoryLock.js';
 import { Semaphore } from './capture/semaphore.js';
@@ -232,7 +233,14 @@ class ProducerRole implements Role {
   #watchBlobs(journal: JournalConfig, pipeline: JournalPipeline): void {
     const dir = journal.blobsDir;
     if (dir === null || this.#blobWatchers.has(dir)) return;
-    const watcher = new DirectoryWatcher({ dir, intervalMs: journal.intervalMs });
+    const everyLink = journal.to.some(
+      ({ destination }) => this.#config.destinations.get(destination)?.dialect === 'eof',
+    );
+    const watcher = new DirectoryWatcher({
+      dir,
+      intervalMs: journal.intervalMs,
+      filter: (name) => everyLink || name.startsWith(LINK_PREFIX),
+    });
     this.#blobWatchers.set(dir, watcher);
     watcher.onLook(() => pipeline.look());
     void watcher.start();

@@ -167,8 +167,10 @@ export class RouteFeed {
         return this.#resume(state, facts.runId);
       }
     }
-    const first = state === null && mark.generation === 0;
-    if (!first && mark.accepted > mark.acked) {
+    const renamed = state === null ? await this.#takeOverFormerNames() : null;
+    if (renamed !== null) return this.#reset(null, facts.runId, renamed.waitMs);
+    if (state === null && mark.generation === 0) return this.#reset(null, facts.runId, 0);
+    if (state !== null || mark.accepted > 0) {
       await this.#audit('redis-loss', {
         acked: mark.acked,
         accepted: mark.accepted,
@@ -180,7 +182,30 @@ export class RouteFeed {
         'Redis lost this route; everything since the last recorded ack is sent again, in order',
       );
     }
-    await this.#reset(state, facts.runId, first ? 0 : LEASE_MS);
+    await this.#reset(state, facts.runId, LEASE_MS);
+  }
+
+  /**
+   * A destination that was renamed: what Redis holds under its former name goes away, because
+   * workers do not know that name any more.
+   *
+   * @returns null when there was nothing of the kind
+   */
+  async #takeOverFormerNames(): Promise<{ waitMs: number } | null> {
+    const { access, config, journal, spool } = this.#p;
+    let found = false;
+    let sending = false;
+    for (const was of config.destinations.get(this.destination)?.was ?? []) {
+      const former = routeName(journal.name, was);
+      const state = await access.order.state(former);
+      if (state === null || state.stream !== spool.stream) continue;
+      if (spool.route(was) !== undefined) continue;
+      await this.#removeJobs(former, state);
+      await access.order.forget(former);
+      found = true;
+      sending ||= state.sending;
+    }
+    return found ? { waitMs: sending ? LEASE_MS : 0 } : null;
   }
 
   async #newStream(): Promise<void> {
@@ -214,13 +239,7 @@ export class RouteFeed {
     const generation = Math.max(this.#mark().generation, state?.generation ?? 0) + 1;
     await spool.recordGeneration(this.destination, generation);
     const mark = this.#mark();
-    if (state !== null) {
-      for (let seq = Math.max(1, state.head - 1); seq <= state.tail; seq += 1) {
-        const old = await access.order.accepted(this.route, seq);
-        if (old !== null) await this.#p.payloads.remove(old);
-      }
-      await access.queues.removeBatches(this.route, state.generation, state.head, state.tail);
-    }
+    if (state !== null) await this.#removeJobs(this.route, state);
     const answer = await access.order.open({
       route: this.route,
       stream: spool.stream,
@@ -232,6 +251,16 @@ export class RouteFeed {
       reset: { head: mark.acked + 1, previous: mark.previous },
     });
     if (answer.is === 'open') await this.#opened(runId, answer.head, answer.tail);
+  }
+
+  /** Payload and jobs of a generation that is over; its numbers are dense. */
+  async #removeJobs(route: string, state: RouteState): Promise<void> {
+    const { access, payloads } = this.#p;
+    for (let seq = Math.max(1, state.head - 1); seq <= state.tail; seq += 1) {
+      const old = await access.order.accepted(route, seq);
+      if (old !== null) await payloads.remove(old);
+    }
+    await access.queues.removeBatches(route, state.generation, state.head, state.tail);
   }
 
   async #opened(runId: string, head: number, tail: number): Promise<void> {

@@ -39,10 +39,14 @@ export function connectRedis(target: RedisTarget, use: ConnectionUse): RedisClie
   const common: ClientOptions = {
     retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 5), RECONNECT_PAUSE_MAX_MS),
     connectTimeout: CONNECT_TIMEOUT_MS,
-    maxRetriesPerRequest: null,
     ...(use === 'script'
-      ? { enableOfflineQueue: false, autoResendUnfulfilledCommands: false }
-      : {}),
+      ? {
+          enableOfflineQueue: false,
+          autoResendUnfulfilledCommands: false,
+          // Without it ioredis forgets what was under way at a disconnect: it would never settle.
+          maxRetriesPerRequest: 0,
+        }
+      : { maxRetriesPerRequest: null }),
   };
   const { config } = target;
   if (config.kind === 'embedded') {

@@ -32,8 +32,7 @@ export async function inspectRedis(
   allowWithoutAof: boolean,
 ): Promise<RedisFacts> {
   const info = String(await client.info());
-  const version =
-    infoField(info, 'valkey_version') || infoField(info, 'redis_version') || '0.0.0';
+  const version = infoField(info, 'valkey_version') || infoField(info, 'redis_version') || '0.0.0';
   const [major = 0, minor = 0] = version.split('.').map(Number);
   if (major < OLDEST_REDIS[0] || (major === OLDEST_REDIS[0] && minor < OLDEST_REDIS[1])) {
     throw new FerryError('REDIS_TOO_OLD', `Redis ${version} is too old`, {
@@ -67,7 +66,7 @@ export async function inspectRedis(
 async function fsyncPolicy(client: RedisClient): Promise<Durability> {
   try {
     const answer: unknown = await client.config('GET', 'appendfsync');
-    const value = Array.isArray(answer) ? answer[1] : valueOf(answer, 'appendfsync');
+    const value = Array.isArray(answer) ? answer[1] : fieldOf(answer, 'appendfsync');
     return value === 'always' || value === 'everysec' || value === 'no' ? value : 'unknown';
   } catch {
     return 'unknown'; // CONFIG is forbidden on many hosted servers; INFO does not tell the policy
@@ -75,8 +74,6 @@ async function fsyncPolicy(client: RedisClient): Promise<Durability> {
 }
 
 /** With RESP3 the answer to CONFIG GET is a map, which ioredis gives as an object. */
-function valueOf(answer: unknown, field: string): unknown {
-  return typeof answer === 'object' && answer !== null
-    ? Reflect.get(answer, field)
-    : undefined;
+function fieldOf(answer: unknown, field: string): unknown {
+  return typeof answer === 'object' && answer !== null ? Reflect.get(answer, field) : undefined;
 }

@@ -32,10 +32,7 @@ export type AcceptAnswer =
   | Answer<'gap', { tail: number }>;
 
 export type BeginAnswer =
-  | Answer<
-      'go',
-      { epoch: number; previous: number; attempts: number; repeat: BatchJob | null }
-    >
+  | Answer<'go', { epoch: number; previous: number; attempts: number; repeat: BatchJob | null }>
   | Answer<'closed' | 'stale' | 'delivered' | 'park'>
   | Answer<'wait', { ms: number }>;
 
@@ -239,11 +236,7 @@ export class RouteOrder {
     route: string,
     what: 'pause' | 'resume' | 'unblock',
   ): Promise<{ head: number; tail: number; generation: number } | null> {
-    const [is, head, tail, generation] = await this.#run(
-      'hold',
-      [this.#keys.route(route)],
-      [what],
-    );
+    const [is, head, tail, generation] = await this.#run('hold', [this.#keys.route(route)], [what]);
     if (is !== 'held') return null;
     return { head: Number(head), tail: Number(tail), generation: Number(generation) };
   }
@@ -324,6 +317,18 @@ export class RouteOrder {
     const state = JSON.parse(raw) as { stream?: string; version: number; sent?: string };
     if (state.stream !== stream || state.sent === undefined) return null;
     return { version: state.version, sent: JSON.parse(state.sent) as BlobSent };
+  }
+
+  /** Forgets a route whose name is no longer used; its producer has removed its jobs before. */
+  async forget(route: string): Promise<void> {
+    const { client } = this.#scripts;
+    await client.srem(this.#keys.routes(), route);
+    await client.unlink(
+      this.#keys.route(route),
+      this.#keys.batches(route),
+      this.#keys.blobs(route),
+      this.#keys.parkedBlobs(route),
+    );
   }
 
   /** Forgets what is known of a blob whose link is gone. */

@@ -6,11 +6,7 @@ import type { RouteOrder } from './routeOrder.js';
  * Wakes the head of a route. Part of correctness: a kill between "parked" and "looked again", or
  * a click on "remove", can leave a head that nobody will ever run. Harmless when it is awake.
  */
-export async function wakeHead(
-  order: RouteOrder,
-  queues: JobQueues,
-  route: string,
-): Promise<void> {
+export async function wakeHead(order: RouteOrder, queues: JobQueues, route: string): Promise<void> {
   const state = await order.state(route);
   if (state === null || state.paused || state.blocked !== null || state.head > state.tail) return;
   const job = await order.accepted(route, state.head);

@@ -16,16 +16,14 @@ const PATIENCE_MS = 3_000;
 
 export interface RedisView {
   summary: StatusReport['redis'];
-  routes: Map<
-    string,
-    { state: RouteState; pendingBytes: number; oldestSealedAtMs: number | null }
-  >;
+  routes: Map<string, { state: RouteState; pendingBytes: number; oldestSealedAtMs: number | null }>;
 }
 
 /** Everything that status needs of Redis, in one look; an empty one when Redis is away. */
 export async function viewRedis(config: FerryConfig, log: Logger): Promise<RedisView> {
   const target = await targetOf(config);
-  if (target === null) return away('the embedded Redis is not running: no role of this state directory is');
+  if (target === null)
+    return away('the embedded Redis is not running: no role of this state directory is');
   const scripts = new ScriptConnection(target, log.child({}, { level: 'silent' }));
   let timer: NodeJS.Timeout | undefined;
   try {

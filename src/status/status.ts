@@ -37,10 +37,7 @@ export async function readStatus(config: FerryConfig, log: Logger): Promise<Stat
     for (const destination of new Set([...wanted, ...known])) {
       const route = routeName(name, destination);
       const orphaned = !wanted.includes(destination);
-      routes.set(
-        route,
-        routeStatus(name, destination, spool, redis, { journalBytes, orphaned }),
-      );
+      routes.set(route, routeStatus(name, destination, spool, redis, { journalBytes, orphaned }));
     }
   }
   // Routes of producers on other hosts: Redis is all that can be seen of them from here.
@@ -70,7 +67,8 @@ function routeStatus(
   const mark = spool?.route(destination);
   const live = redis.routes.get(route);
   // Redis may hold the route of a state directory that is gone; then only the spool counts.
-  const state = spool === undefined || live?.state.stream === spool.stream ? live?.state : undefined;
+  const state =
+    spool === undefined || live?.state.stream === spool.stream ? live?.state : undefined;
   const head = Math.max(mark === undefined ? 1 : mark.acked + 1, state?.head ?? 0);
   const tail = spool?.lastSequence ?? state?.tail ?? 0;
   const waiting =

@@ -170,7 +170,10 @@ export class BatchProcessor {
       case 'redis-away':
         throw error; // BullMQ tries again; the lease runs out by itself
       case 'lost':
-        log.warn({ route: batch.route, sequence: batch.sequence, err: error }, 'the send was ended');
+        log.warn(
+          { route: batch.route, sequence: batch.sequence, err: error },
+          'the send was ended',
+        );
         return this.#sleep(job, token, LOST_PAUSE_MS);
       case 'stopped':
         await order.release(batch, holder);

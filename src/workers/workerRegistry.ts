@@ -52,7 +52,10 @@ export class WorkerRegistry {
       if (state === null || owner === undefined) continue;
       const job = await access.order.accepted(route, state.head);
       if (job === null || !(await access.order.release(job, state.holder))) continue;
-      log.info({ route, sequence: state.head }, 'a worker was killed while it sent this batch; it goes on now');
+      log.info(
+        { route, sequence: state.head },
+        'a worker was killed while it sent this batch; it goes on now',
+      );
       await access.queues.nudgeBatch(job, state.epoch);
     }
     for (const workerId of dead) await unlink(join(this.#dir, workerId)).catch(() => undefined);

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { chmod, mkdir, rm, unlink, writeFile } from 'node:fs/promises';
-import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { describe, it } from 'node:test';
+import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { failOnLeaks } from '../support/leaks.js';
 import { until } from '../support/process.js';
 import { freePort, startTestRedis } from '../support/redis.js';
@@ -132,7 +132,10 @@ describe('a destination that does not confirm', () => {
       const writer = new Writer(site.path('fifo/foo'));
       await writer.commit();
       let ferry = await site.start('run');
-      await until('it was tried twice', async () => (await site.route('foo@replica')).attempts >= 2);
+      await until(
+        'it was tried twice',
+        async () => (await site.route('foo@replica')).attempts >= 2,
+      );
       const status = await site.route('foo@replica');
       assert.equal(status.state, 'retrying');
       assert.equal(status.lastErrorCode, code);
@@ -241,6 +244,19 @@ describe('Redis', () => {
       await redis.start();
       await writer.commit();
     }
+    await site.arrived('foo', writer.written);
+  });
+
+  it('that is restarted again and again holds nothing up', async () => {
+    // A question under way at a disconnect once stayed unanswered for ever, and its route asleep.
+    const { site, writer } = await onRedis();
+    await site.start('run');
+    for (let round = 0; round < 10; round += 1) {
+      await writer.commit();
+      await site.arrived('foo', writer.written);
+      await redis.restart();
+    }
+    await writer.commit();
     await site.arrived('foo', writer.written);
   });
 

@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CRASH_POINTS, type CrashPoint } from '../../src/shared/crashPoints.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { until } from '../support/process.js';
-import { announceBlob, ARRIVAL_MS, Site, Writer } from './site.js';
+import { ARRIVAL_MS, announceBlob, Site, Writer } from './site.js';
 
 failOnLeaks();
 
@@ -63,7 +63,11 @@ for (const side of ['sender', 'receiver'] as const) {
         else await site.startReceiver(receiver.port);
         await writer.commit();
         await site.arrived('foo', writer.written);
-        await until('the link is gone', () => !existsSync(site.path('blob/foo/=1.img')), ARRIVAL_MS);
+        await until(
+          'the link is gone',
+          () => !existsSync(site.path('blob/foo/=1.img')),
+          ARRIVAL_MS,
+        );
         assert.deepEqual(await site.receivedBlob('foo', '1.img'), image);
       });
     }

@@ -5,7 +5,7 @@ import { mkdir, readdir, unlink, writeFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import { failOnLeaks } from '../support/leaks.js';
 import { until } from '../support/process.js';
-import { announceBlob, ARRIVAL_MS, Site, Writer } from './site.js';
+import { ARRIVAL_MS, announceBlob, Site, Writer } from './site.js';
 
 failOnLeaks();
 
@@ -27,7 +27,10 @@ describe('ferry run', { concurrency: false }, () => {
     await site.arrived('foo', writer.written);
     await until('the link is gone', () => !existsSync(site.path('blob/foo/=1.img')), ARRIVAL_MS);
     assert.deepEqual(await site.receivedBlob('foo', 'a/b/1.img'), image);
-    await until('everything is confirmed', async () => (await site.route('foo@replica')).state === 'idle');
+    await until(
+      'everything is confirmed',
+      async () => (await site.route('foo@replica')).state === 'idle',
+    );
     const status = await site.route('foo@replica');
     assert.equal(status.deliveredBytes, writer.written.length);
     assert.equal(status.pendingBatches + status.pendingBytes + status.pendingBlobs, 0);
@@ -54,7 +57,10 @@ describe('ferry run', { concurrency: false }, () => {
     for (const writer of writers) await writer.commit();
     await site.arrived('one', writers[0]?.written ?? Buffer.alloc(0));
     await site.arrived('two', writers[1]?.written ?? Buffer.alloc(0));
-    assert.deepEqual((await readdir(site.path('received'))).filter((n) => n.startsWith('beat')), []);
+    assert.deepEqual(
+      (await readdir(site.path('received'))).filter((n) => n.startsWith('beat')),
+      [],
+    );
   });
 
   it('delays no route for the dead destination of another', async () => {
@@ -87,7 +93,9 @@ describe('ferry run', { concurrency: false }, () => {
     await first.process.kill('SIGTERM');
     await site.configure({
       destinations: { replica: { port: first.port } },
-      journals: ['name: foo, path: fifo/foo, to: replica, interval: 200ms, flush: {maxBytes: 1KiB}'],
+      journals: [
+        'name: foo, path: fifo/foo, to: replica, interval: 200ms, flush: {maxBytes: 1KiB}',
+      ],
     });
     await site.start('run');
     const writer = new Writer(site.path('fifo/foo'));

@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import { failOnLeaks } from '../support/leaks.js';
 import { until } from '../support/process.js';
 import { startTestRedis } from '../support/redis.js';
-import { announceBlob, ARRIVAL_MS, Site, Writer } from './site.js';
+import { ARRIVAL_MS, announceBlob, Site, Writer } from './site.js';
 
 const redis = await startTestRedis({ tcp: true });
 failOnLeaks();
@@ -78,7 +78,9 @@ describe('payloads in Redis', () => {
     for (let i = 0; i < 12; i += 1) await writer.commit(3_000_000);
     await site.start('run');
     await site.arrived('foo', writer.written);
-    const used = Number(/used_memory_peak:(\d+)/.exec(await redis.command('INFO', 'memory'))?.[1] ?? 0);
+    const used = Number(
+      /used_memory_peak:(\d+)/.exec(await redis.command('INFO', 'memory'))?.[1] ?? 0,
+    );
     assert.ok(used < 100_000_000, `Redis never held the batch as a whole (${used})`);
   });
 });

@@ -8,7 +8,7 @@ import { testCerts } from '../support/certs.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { Replica, sameFiles, Writer } from '../support/picolisp.js';
 import { until } from '../support/process.js';
-import { announceBlob, ARRIVAL_MS, Site } from './site.js';
+import { ARRIVAL_MS, announceBlob, Site } from './site.js';
 
 const replica = await Replica.start();
 const database = await Writer.start();

@@ -6,7 +6,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { tryLock, unlock } from 'fs-native-extensions';
 import { makeCertificate } from '../../demo/certificate.js';
 import type { RouteStatus, StatusReport } from '../../src/status/report.js';
-import { runFerry, type StartOptions, startFerry, type TestProcess, until } from '../support/process.js';
+import {
+  runFerry,
+  type StartOptions,
+  startFerry,
+  type TestProcess,
+  until,
+} from '../support/process.js';
 import { tempDir } from '../support/tempDir.js';
 
 /** Everything arrives within this, on a busy machine of two cores. */

@@ -58,7 +58,10 @@ const subjects: Subject[] = [
     async seal(sequence, bytes) {
       const file = `${sequence}.batch`;
       await mkdir(join(stateDir, 'spool', 'foo'), { recursive: true });
-      await writeFile(join(stateDir, 'spool', 'foo', file), Buffer.concat([Buffer.alloc(7), bytes]));
+      await writeFile(
+        join(stateDir, 'spool', 'foo', file),
+        Buffer.concat([Buffer.alloc(7), bytes]),
+      );
       return batch(sequence, { bytes: bytes.length, payload: { kind: 'spool', file, offset: 7 } });
     },
   },

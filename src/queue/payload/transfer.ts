@@ -28,9 +28,7 @@ export interface TransferWish {
 }
 
 /** What the producer found: the length as of the one open file, or why there is none. */
-export type TransferHead =
-  | { bytes: number; inode: number; mtimeMs: number }
-  | { missing: string };
+export type TransferHead = { bytes: number; inode: number; mtimeMs: number } | { missing: string };
 
 /** Chunks and heads vanish by themselves when nobody takes them. */
 export const TRANSFER_TTL_MS = 60_000;

@@ -94,12 +94,7 @@ export class TransferReader {
   }
 
   /** Takes a part out of Redis, waiting for the producer to put it there. */
-  async #take(
-    id: string,
-    part: string,
-    wish: TransferWish,
-    signal: AbortSignal,
-  ): Promise<Buffer> {
+  async #take(id: string, part: string, wish: TransferWish, signal: AbortSignal): Promise<Buffer> {
     const key = this.#keys.transferPart(id, part);
     const giveUpAt = performance.now() + TRANSFER_PATIENCE_MS;
     for (;;) {

@@ -1,0 +1,311 @@
+import assert from 'node:assert/strict';
+import type { BatchJob } from '../../src/queue/jobs.js';
+import {
+  type AcceptAnswer,
+  type AckAnswer,
+  type FailAnswer,
+  LEASE_MS,
+  type OpenAnswer,
+  type OpenRequest,
+} from '../../src/queue/routeOrder.js';
+
+/** `wait` without its time, which depends on the machine. */
+export type ModelBeginAnswer =
+  | { is: 'go'; epoch: number; previous: number; attempts: number; repeat: number | null }
+  | { is: 'closed' | 'stale' | 'delivered' | 'park' }
+  | { is: 'wait'; until: number };
+
+/** What Redis holds of a route; times in ms of the model's clock. */
+interface Stored {
+  stream: string;
+  generation: number;
+  run: string;
+  head: number;
+  tail: number;
+  previous: number;
+  holder: string;
+  ackHolder: string;
+  epoch: number;
+  lease: number;
+  notBefore: number;
+  paused: boolean;
+  blocked: number | null;
+  attempts: number;
+  resend: boolean;
+  interval: number;
+  maxAttempts: number;
+  batches: number;
+  bytes: number;
+  repeats: number;
+  accepted: Map<number, BatchJob>;
+}
+
+/** The present Redis run, and the one before it, as the model calls them. */
+export const THIS_RUN = 'this';
+export const OLDER_RUN = 'older';
+
+/** Says what Redis ought to answer, step by step, as the headers of the scripts promise. */
+export class RouteModel {
+  now = 0;
+  stored: Stored | null = null;
+
+  snapshot(): { stored: Stored | null } {
+    return { stored: copy(this.stored) };
+  }
+
+  /** Redis forgot, or came back with what it knew at the snapshot. */
+  lose(to: { stored: Stored | null } | null): void {
+    this.stored = copy(to?.stored ?? null);
+    if (this.stored !== null) this.stored.run = OLDER_RUN;
+  }
+
+  open(r: OpenRequest): OpenAnswer {
+    const before = this.stored;
+    const differs = {
+      is: 'differs',
+      stream: before?.stream ?? '',
+      generation: String(before?.generation ?? ''),
+    } as const;
+    if (r.reset === undefined) {
+      if (before?.stream !== r.stream || before.generation !== r.generation) return differs;
+    } else if (before?.stream === r.stream && before.generation >= r.generation) {
+      return differs;
+    }
+    const s: Stored =
+      r.reset === undefined && before !== null ? before : this.#fresh(r, before, r.reset);
+    s.run = THIS_RUN;
+    s.interval = r.intervalMs;
+    s.maxAttempts = r.maxAttempts;
+    if (r.waitMs > 0) s.notBefore = this.now + r.waitMs;
+    else if (r.reset !== undefined) s.notBefore = 0;
+    if (r.paused !== undefined) s.paused = r.paused;
+    this.stored = s;
+    return { is: 'open', head: s.head, tail: s.tail };
+  }
+
+  #fresh(r: OpenRequest, before: Stored | null, reset = { head: 1, previous: 0 }): Stored {
+    return {
+      stream: r.stream,
+      generation: r.generation,
+      run: THIS_RUN,
+      head: reset.head,
+      tail: reset.head - 1,
+      previous: reset.previous,
+      holder: '',
+      ackHolder: '',
+      epoch: before?.epoch ?? 0,
+      lease: 0,
+      notBefore: before?.notBefore ?? 0,
+      paused: before?.paused ?? false,
+      blocked: null,
+      attempts: 0,
+      resend: false,
+      interval: r.intervalMs,
+      maxAttempts: r.maxAttempts,
+      batches: before?.batches ?? 0,
+      bytes: before?.bytes ?? 0,
+      repeats: before?.repeats ?? 0,
+      accepted: new Map(),
+    };
+  }
+
+  accept(job: BatchJob): AcceptAnswer {
+    const s = this.stored;
+    if (s === null || s.run !== THIS_RUN) return { is: 'closed' };
+    if (s.stream !== job.stream || s.generation !== job.generation) return { is: 'foreign' };
+    if (job.sequence <= s.tail) {
+      const known = s.accepted.get(job.sequence);
+      if (known !== undefined && known.sha256 !== job.sha256) return { is: 'conflict' };
+      return { is: 'duplicate', head: s.head };
+    }
+    if (job.sequence > s.tail + 1) return { is: 'gap', tail: s.tail };
+    s.tail = job.sequence;
+    s.accepted.set(job.sequence, job);
+    return { is: 'accepted', head: s.head };
+  }
+
+  begin(job: BatchJob, holder: string): ModelBeginAnswer {
+    const s = this.stored;
+    if (s === null) return { is: 'closed' };
+    if (s.generation !== job.generation) return { is: 'stale' };
+    if (s.run !== THIS_RUN) return { is: 'closed' };
+    if (job.sequence < s.head) return { is: 'delivered' };
+    if (job.sequence > s.head || job.sequence > s.tail || s.paused) return { is: 'park' };
+    const until = Math.max(s.lease, s.notBefore);
+    if (until > this.now) return { is: 'wait', until };
+    if (s.blocked !== null) {
+      s.blocked = null;
+      s.attempts = 0;
+    }
+    s.epoch += 1;
+    s.holder = holder;
+    s.lease = this.now + LEASE_MS;
+    const again = s.resend && s.previous > 0 ? s.accepted.get(s.previous) : undefined;
+    return {
+      is: 'go',
+      epoch: s.epoch,
+      previous: s.previous,
+      attempts: s.attempts,
+      repeat: again?.sequence ?? null,
+    };
+  }
+
+  renew(job: BatchJob, holder: string): boolean {
+    const s = this.#held(job, holder);
+    if (s === null) return false;
+    s.lease = this.now + LEASE_MS;
+    return true;
+  }
+
+  release(job: BatchJob, holder: string): boolean {
+    const s = this.#held(job, holder);
+    if (s === null) return false;
+    giveBack(s);
+    return true;
+  }
+
+  repeated(job: BatchJob, holder: string, done: boolean): void {
+    const s = this.#held(job, holder);
+    if (s === null) return;
+    if (done) s.resend = false;
+    else s.repeats += 1;
+  }
+
+  fail(
+    job: BatchJob,
+    holder: string,
+    f: { resend: boolean; counted: boolean; uncertain: boolean },
+  ): FailAnswer {
+    const s = this.#held(job, holder);
+    if (s === null || s.head !== job.sequence) return { is: 'stale' };
+    giveBack(s);
+    if (f.counted) s.attempts += 1;
+    if (f.resend) s.resend = true;
+    if (f.uncertain) s.repeats += 1;
+    if (f.counted && s.maxAttempts > 0 && s.attempts >= s.maxAttempts) {
+      s.blocked = job.sequence;
+      return { is: 'blocked', attempts: s.attempts };
+    }
+    return { is: 'retry', attempts: s.attempts, intervalMs: s.interval };
+  }
+
+  /** `moved`: this answer, not an earlier one, moved the route on. */
+  ack(job: BatchJob, holder: string): { answer: AckAnswer; moved: boolean } {
+    const s = this.stored;
+    if (s === null) return { answer: { is: 'stale', head: 0 }, moved: false };
+    const asked = s.generation === job.generation && s.ackHolder === holder;
+    if (asked && s.head === job.sequence + 1) {
+      return { answer: { is: 'acked', head: s.head, tail: s.tail, blobs: [] }, moved: false };
+    }
+    if (this.#held(job, holder) === null || s.head !== job.sequence) {
+      return { answer: { is: 'stale', head: s.head }, moved: false };
+    }
+    giveBack(s);
+    s.head += 1;
+    s.previous = job.sequence;
+    s.ackHolder = holder;
+    s.attempts = 0;
+    s.resend = false;
+    s.batches += 1;
+    s.bytes += job.bytes;
+    s.accepted.delete(job.sequence - 1);
+    return { answer: { is: 'acked', head: s.head, tail: s.tail, blobs: [] }, moved: true };
+  }
+
+  hold(what: 'pause' | 'resume' | 'unblock'): { head: number; tail: number } | null {
+    const s = this.stored;
+    if (s === null) return null;
+    if (what === 'unblock') {
+      s.blocked = null;
+      s.attempts = 0;
+    } else s.paused = what === 'pause';
+    return { head: s.head, tail: s.tail };
+  }
+
+  #held(job: BatchJob, holder: string): Stored | null {
+    const s = this.stored;
+    return s !== null && s.generation === job.generation && s.holder === holder ? s : null;
+  }
+}
+
+function giveBack(s: Stored): void {
+  s.holder = '';
+  s.lease = 0;
+}
+
+function copy(stored: Stored | null): Stored | null {
+  return stored === null ? null : { ...stored, accepted: new Map(stored.accepted) };
+}
+
+interface Sender {
+  job: BatchJob;
+  holder: string;
+  /** ms of the model's clock. */
+  until: number;
+}
+
+/**
+ * What the destination of one route may see, told only by answers to senders: it knows nothing of
+ * how Redis decides, and judges the guarantee.
+ */
+export class Wire {
+  /** Everything through this was confirmed at some time. */
+  confirmed = 0;
+  /** Who may still send. */
+  #senders: Sender[] = [];
+  /** What was sent last, commit byte or not. */
+  #last = 0;
+  /** The sequence that must come next after a loss of Redis; null: there was none. */
+  #rewoundTo: number | null = null;
+
+  /** `go` was answered. */
+  go(job: BatchJob, holder: string, now: number): void {
+    const others = this.#senders.filter((sender) => sender.until > now);
+    assert.deepEqual(
+      others.map((sender) => sender.holder),
+      [],
+      `${holder} was let on the wire while another was on it`,
+    );
+    assert.ok(
+      job.sequence <= this.confirmed + 1,
+      `${job.sequence} was let on the wire, but only ${this.confirmed} is confirmed`,
+    );
+    if (this.#rewoundTo !== null) {
+      assert.equal(job.sequence, this.#rewoundTo, 'another batch than the one Redis is back at');
+      this.#rewoundTo = null;
+    } else if (job.sequence !== this.#last) {
+      assert.equal(job.sequence, this.#last + 1, 'neither a direct repeat nor the next one');
+    }
+    this.#last = job.sequence;
+    this.#senders = [{ job, holder, until: now + LEASE_MS }];
+  }
+
+  /** @param recorded last sequence whose ack the spool remembers */
+  rewound(head: number, recorded: number): void {
+    assert.ok(
+      head > recorded,
+      `${head} would be sent again, though the ack of ${recorded} is known`,
+    );
+    assert.ok(head <= this.confirmed + 1, `${head} would come before ${this.confirmed + 1}`);
+    this.#rewoundTo = head;
+  }
+
+  renewed(holder: string, now: number, answer: boolean): void {
+    const sender = this.#sender(holder);
+    if (sender === undefined || sender.until <= now) return; // it stopped by itself
+    sender.until = answer ? now + LEASE_MS : now;
+  }
+
+  /** The holder is through: confirmed, failed, or given up. */
+  left(holder: string): void {
+    this.#senders = this.#senders.filter((sender) => sender.holder !== holder);
+  }
+
+  isOn(holder: string, now: number): boolean {
+    return (this.#sender(holder)?.until ?? 0) > now;
+  }
+
+  #sender(holder: string): Sender | undefined {
+    return this.#senders.find((sender) => sender.holder === holder);
+  }
+}
