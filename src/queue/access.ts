@@ -5,7 +5,7 @@ import { acquireEmbeddedRedis } from './embedded/acquire.js';
 import { JobQueues } from './jobQueues.js';
 import { Keys } from './keys.js';
 import { RouteOrder } from './routeOrder.js';
-import { ScriptConnection } from './scripts.js';
+import { ScriptConnection } from './scriptConnection.js';
 import { Subscriber } from './subscriber.js';
 
 /** Everything that a role needs of Redis, opened once per process. */

@@ -1,6 +1,6 @@
 import { type BatchJob, type BlobJob, type BlobSent, blobKey } from './jobs.js';
 import type { Keys } from './keys.js';
-import type { ScriptConnection } from './scripts.js';
+import type { ScriptConnection } from './scriptConnection.js';
 
 /**
  * The order of a route, decided by our scripts in Redis.

@@ -2,26 +2,12 @@ import { join } from 'node:path';
 import { crashPoint } from '../shared/crashPoints.js';
 import { asError, FerryError, systemCode } from '../shared/errors.js';
 import { type FileSystem, nodeFileSystem } from '../shared/fileSystem.js';
+import type { BatchRecord } from './batchRecord.js';
 import { type Claim, type Decision, decideBatch, type RefusalReason } from './identity.js';
 import { Incoming } from './incoming.js';
 import { RecordLog } from './recordLog.js';
 import { Streams } from './streams.js';
 import { SharedTask } from './writing.js';
-
-/** One accepted batch, as it stands in `index.log`. */
-export interface BatchRecord {
-  /** The receiver's own number, dense from 1: the order of acceptance. */
-  number: number;
-  /** Null for senders without identity (bin/ssl). */
-  stream: string | null;
-  /** 0 without identity, like `previous`. */
-  sequence: number;
-  previous: number;
-  sha256: string;
-  bytes: number;
-  /** Where the bytes are until they have their final name. */
-  part: string;
-}
 
 export type Verdict =
   | { is: 'stored'; number: number }

@@ -1,4 +1,4 @@
-import type { BatchRecord } from './batchStore.js';
+import type { BatchRecord } from './batchRecord.js';
 
 /**
  * Digests kept in memory per stream. Older duplicates come only after a loss of Redis or a replay;

@@ -7,7 +7,7 @@ import { preparePlaces, readRecord } from '../queue/embedded/places.js';
 import type { BatchJob } from '../queue/jobs.js';
 import { Keys } from '../queue/keys.js';
 import { RouteOrder, type RouteState } from '../queue/routeOrder.js';
-import { ScriptConnection } from '../queue/scripts.js';
+import { ScriptConnection } from '../queue/scriptConnection.js';
 import { asError } from '../shared/errors.js';
 import type { StatusReport } from './report.js';
 

@@ -5,7 +5,7 @@ import type { JobQueues } from '../queue/jobQueues.js';
 import { PARK_MS } from '../queue/jobQueues.js';
 import type { BatchJob } from '../queue/jobs.js';
 import { type BeginAnswer, LEASE_MS, type RouteOrder } from '../queue/routeOrder.js';
-import type { ScriptConnection } from '../queue/scripts.js';
+import type { ScriptConnection } from '../queue/scriptConnection.js';
 import { promoteHead, wakeHead } from '../queue/wake.js';
 import { crashPoint } from '../shared/crashPoints.js';
 import { FerryError } from '../shared/errors.js';

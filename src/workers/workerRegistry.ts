@@ -2,7 +2,7 @@ import { mkdir, readdir, unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { QueueAccess } from '../queue/access.js';
-import { type HeldLock, tryTakeLock } from '../queue/embedded/locks.js';
+import { type HeldLock, tryTakeLock } from '../shared/fileLock.js';
 
 /**
  * Who works on this host with this state directory: a locked file per worker. The kernel drops

@@ -5,7 +5,7 @@ import { JobQueues } from '../../src/queue/jobQueues.js';
 import type { BatchJob, BlobJob } from '../../src/queue/jobs.js';
 import { Keys } from '../../src/queue/keys.js';
 import { RouteOrder } from '../../src/queue/routeOrder.js';
-import { ScriptConnection } from '../../src/queue/scripts.js';
+import { ScriptConnection } from '../../src/queue/scriptConnection.js';
 import { Subscriber } from '../../src/queue/subscriber.js';
 import { startTestRedis, type TestRedis } from '../support/redis.js';
 

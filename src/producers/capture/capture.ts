@@ -18,7 +18,7 @@
 import type { FileHandle } from 'node:fs/promises';
 import { crashPoint } from '../../shared/crashPoints.js';
 import { asError } from '../../shared/errors.js';
-import { Semaphore } from '../spool/semaphore.js';
+import { Semaphore } from '../../shared/semaphore.js';
 import type { Spool } from '../spool/spool.js';
 import { holeOrCopy } from './compare.js';
 import { journalSize, openJournal, statOpened } from './journalFile.js';

@@ -17,11 +17,11 @@ import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { asError, FerryError, systemCode } from '../../shared/errors.js';
 import type { FileSystem } from '../../shared/fileSystem.js';
+import { Semaphore } from '../../shared/semaphore.js';
 import type { Fact } from './facts.js';
 import { forgetHandle, type HandleOwner, touchHandle, writeAll } from './handles.js';
 import { type LoadedSpool, segmentName } from './load.js';
 import { encodeRecord } from './record.js';
-import { Semaphore } from './semaphore.js';
 import type { SpoolState } from './state.js';
 
 /** Larger: longer reads at open and more dead payload. Smaller: more checkpoints. */

@@ -2,10 +2,10 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync, statSync, truncateSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { asError, FerryError } from '../../shared/errors.js';
+import { type HeldLock, isLocked, takeLock } from '../../shared/fileLock.js';
 import type { Logger } from '../../shared/logger.js';
 import { findRedisServer } from './findServer.js';
 import type { KeeperArguments } from './keeper.js';
-import { type HeldLock, isLocked, takeLock } from './locks.js';
 import { ping } from './ping.js';
 import { type Places, preparePlaces, readRecord } from './places.js';
 

@@ -1,2 +1,0 @@
-/** Also used by the spool, where it lives. */
-export { Semaphore } from '../spool/semaphore.js';

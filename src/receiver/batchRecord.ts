@@ -1,0 +1,14 @@
+/** One accepted batch, as it stands in `index.log`. */
+export interface BatchRecord {
+  /** The receiver's own number, dense from 1: the order of acceptance. */
+  number: number;
+  /** Null for senders without identity (bin/ssl). */
+  stream: string | null;
+  /** 0 without identity, like `previous`. */
+  sequence: number;
+  previous: number;
+  sha256: string;
+  bytes: number;
+  /** Where the bytes are until they have their final name. */
+  part: string;
+}
