@@ -1,36 +1,19 @@
 import { DelayedError, type Job, UnrecoverableError } from 'bullmq';
-import type { Logger } from 'pino';
 import type { DestinationConfig } from '../config/model.js';
-import type { JobQueues } from '../queue/jobQueues.js';
 import { PARK_MS } from '../queue/jobQueues.js';
 import type { BatchJob } from '../queue/jobs.js';
-import { type BeginAnswer, LEASE_MS, type RouteOrder } from '../queue/routeOrder.js';
-import type { ScriptConnection } from '../queue/scriptConnection.js';
+import { type BeginAnswer, LEASE_MS } from '../queue/routeOrder.js';
 import { promoteHead, wakeHead } from '../queue/wake.js';
 import { crashPoint } from '../shared/crashPoints.js';
-import { FerryError } from '../shared/errors.js';
-import type { Delivery } from './delivery.js';
+import {
+  type ActivationParts,
+  CLOSED_PAUSE_MS,
+  LOST_PAUSE_MS,
+  sleepJob,
+  tellRedis,
+} from './activation.js';
 import { attemptEnd } from './failure.js';
 import { Lease } from './lease.js';
-import type { WorkerStop } from './workerStop.js';
-
-/** A route that is not open for this Redis run waits for its producer this long, then looks again. */
-const CLOSED_PAUSE_MS = 1_000;
-/** A lease that ended under us is somebody else's for a while. */
-const LOST_PAUSE_MS = 1_000;
-/** Between two tries to tell Redis of a confirmed batch. */
-const ACK_AGAIN_MS = 200;
-
-export interface BatchProcessorParts {
-  order: RouteOrder;
-  queues: JobQueues;
-  scripts: ScriptConnection;
-  delivery: Delivery;
-  stop: WorkerStop;
-  log: Logger;
-  /** Unique per worker process. */
-  workerId: string;
-}
 
 /**
  * One activation of a batch's job: from "BullMQ says run" to a verdict.
@@ -43,10 +26,10 @@ export interface BatchProcessorParts {
  *       +--stale, delivered--> completed
  */
 export class BatchProcessor {
-  readonly #p: BatchProcessorParts;
+  readonly #p: ActivationParts;
   #activations = 0;
 
-  constructor(parts: BatchProcessorParts) {
+  constructor(parts: ActivationParts) {
     this.#p = parts;
   }
 
@@ -67,9 +50,9 @@ export class BatchProcessor {
       case 'delivered':
         return;
       case 'closed':
-        return this.#sleep(job, token, CLOSED_PAUSE_MS);
+        return sleepJob(job, token, CLOSED_PAUSE_MS);
       case 'wait':
-        return this.#sleep(job, token, answer.ms);
+        return sleepJob(job, token, answer.ms);
       case 'park':
         await job.moveToDelayed(Date.now() + PARK_MS, token);
         // Its turn may have come between the question and the parking.
@@ -125,41 +108,32 @@ export class BatchProcessor {
     }
   }
 
-  /**
-   * The batch is confirmed: Redis must learn of it, or it would be sent again. So this goes on
-   * until Redis answers, or the process has to stop.
-   */
+  /** The batch is confirmed: its route moves on, and whatever waited for it is woken. */
   async #acknowledge(batch: BatchJob, holder: string): Promise<void> {
     const { order, queues, log, stop } = this.#p;
-    for (;;) {
-      try {
-        const answer = await order.ack(batch, holder);
-        crashPoint('worker.acked');
-        if (answer.is === 'stale') {
-          log.warn(
-            { route: batch.route, sequence: batch.sequence, head: answer.head },
-            'the batch was confirmed, but its route was taken over meanwhile; it may be sent again',
-          );
-          return;
-        }
-        log.debug({ route: batch.route, sequence: batch.sequence }, 'confirmed');
-        // A promotion that fails here is made good by the periodic check.
-        if (answer.head <= answer.tail) {
-          await promoteHead(order, queues, {
-            route: batch.route,
-            generation: batch.generation,
-            sequence: answer.head,
-          });
-        }
-        for (const blob of answer.blobs) await queues.promoteBlob(blob);
-        crashPoint('worker.promoted');
-        return;
-      } catch (error) {
-        if (!(error instanceof FerryError) || error.kind !== 'redis') throw error;
-        if (stop.overdue) throw error;
-        await stop.pause(ACK_AGAIN_MS);
-      }
+    const answer = await tellRedis(stop, () => order.ack(batch, holder));
+    crashPoint('worker.acked');
+    if (answer.is === 'stale') {
+      log.warn(
+        { route: batch.route, sequence: batch.sequence, head: answer.head },
+        'the batch was confirmed, but its route was taken over meanwhile; it may be sent again',
+      );
+      return;
     }
+    log.debug({ route: batch.route, sequence: batch.sequence }, 'confirmed');
+    try {
+      if (answer.head <= answer.tail) {
+        await promoteHead(order, queues, {
+          route: batch.route,
+          generation: batch.generation,
+          sequence: answer.head,
+        });
+      }
+      for (const blob of answer.blobs) await queues.promoteBlob(blob);
+    } catch (err) {
+      log.debug({ err, route: batch.route }, 'not woken; the periodic check makes it good');
+    }
+    crashPoint('worker.promoted');
   }
 
   async #ended(job: Job<BatchJob>, token: string, holder: string, error: unknown): Promise<void> {
@@ -174,15 +148,15 @@ export class BatchProcessor {
           { route: batch.route, sequence: batch.sequence, err: error },
           'the send was ended',
         );
-        return this.#sleep(job, token, LOST_PAUSE_MS);
+        return sleepJob(job, token, LOST_PAUSE_MS);
       case 'stopped':
         await order.release(batch, holder);
-        return this.#sleep(job, token, 0);
+        return sleepJob(job, token, 0);
       case 'failed':
         break;
     }
     const verdict = await order.fail(batch, holder, end.failure);
-    if (verdict.is === 'stale') return this.#sleep(job, token, LOST_PAUSE_MS);
+    if (verdict.is === 'stale') return sleepJob(job, token, LOST_PAUSE_MS);
     const facts = { route: batch.route, sequence: batch.sequence, attempts: verdict.attempts };
     if (verdict.is === 'blocked') {
       log.error(
@@ -192,11 +166,6 @@ export class BatchProcessor {
       throw new UnrecoverableError(end.failure.error.message);
     }
     log.warn({ ...facts, err: error, retryInMs: verdict.intervalMs }, 'not confirmed; retrying');
-    return this.#sleep(job, token, verdict.intervalMs);
-  }
-
-  async #sleep(job: Job<BatchJob>, token: string, ms: number): Promise<never> {
-    await job.moveToDelayed(Date.now() + ms, token);
-    throw new DelayedError();
+    return sleepJob(job, token, verdict.intervalMs);
   }
 }

@@ -1,27 +1,28 @@
 import { DelayedError, type Job } from 'bullmq';
 import type { DestinationConfig } from '../config/model.js';
 import { PARK_MS } from '../queue/jobQueues.js';
-import type { BlobJob, BlobSent } from '../queue/jobs.js';
+import type { BlobJob } from '../queue/jobs.js';
 import { LEASE_MS } from '../queue/routeOrder.js';
 import { crashPoint } from '../shared/crashPoints.js';
-import { FerryError } from '../shared/errors.js';
-import type { BatchProcessorParts } from './batchProcessor.js';
+import {
+  type ActivationParts,
+  CLOSED_PAUSE_MS,
+  LOST_PAUSE_MS,
+  sleepJob,
+  tellRedis,
+} from './activation.js';
 import { attemptEnd } from './failure.js';
 import { Lease } from './lease.js';
-
-const CLOSED_PAUSE_MS = 1_000;
-const LOST_PAUSE_MS = 1_000;
-const CONFIRM_AGAIN_MS = 200;
 
 /**
  * One activation of a blob's job. Blobs of a route go in parallel and fail alone: none holds back
  * a batch, none is ever given up.
  */
 export class BlobProcessor {
-  readonly #p: BatchProcessorParts;
+  readonly #p: ActivationParts;
   #activations = 0;
 
-  constructor(parts: BatchProcessorParts) {
+  constructor(parts: ActivationParts) {
     this.#p = parts;
   }
 
@@ -36,9 +37,9 @@ export class BlobProcessor {
       case 'delivered':
         return;
       case 'closed':
-        return this.#sleep(job, token, CLOSED_PAUSE_MS);
+        return sleepJob(job, token, CLOSED_PAUSE_MS);
       case 'wait':
-        return this.#sleep(job, token, answer.ms);
+        return sleepJob(job, token, answer.ms);
       case 'park': {
         await job.moveToDelayed(Date.now() + PARK_MS, token);
         // The batch it follows may have been confirmed between the question and the parking.
@@ -63,27 +64,14 @@ export class BlobProcessor {
         signal: AbortSignal.any([lease.signal, this.#p.stop.signal]),
       });
       crashPoint('blob.confirmed');
-      await this.#confirm(blob, holder, sent);
+      await tellRedis(this.#p.stop, () => this.#p.order.endBlob(blob, holder, { confirm: sent }));
+      this.#p.log.debug({ route: blob.route, link: blob.link }, 'blob confirmed');
     } catch (error) {
       lease.stop();
       return await this.#ended(job, token, holder, error, answer.intervalMs);
     } finally {
       lease.stop();
       leaveStop();
-    }
-  }
-
-  async #confirm(blob: BlobJob, holder: string, sent: BlobSent): Promise<void> {
-    for (;;) {
-      try {
-        await this.#p.order.endBlob(blob, holder, { confirm: sent });
-        this.#p.log.debug({ route: blob.route, link: blob.link }, 'blob confirmed');
-        return;
-      } catch (error) {
-        if (!(error instanceof FerryError) || error.kind !== 'redis') throw error;
-        if (this.#p.stop.overdue) throw error;
-        await this.#p.stop.pause(CONFIRM_AGAIN_MS);
-      }
     }
   }
 
@@ -98,17 +86,12 @@ export class BlobProcessor {
     const end = attemptEnd(error, this.#p.stop.stopping);
     if (end.is === 'redis-away') throw error;
     await this.#p.order.endBlob(blob, holder, 'release');
-    if (end.is === 'stopped') return this.#sleep(job, token, 0);
-    if (end.is === 'lost') return this.#sleep(job, token, LOST_PAUSE_MS);
+    if (end.is === 'stopped') return sleepJob(job, token, 0);
+    if (end.is === 'lost') return sleepJob(job, token, LOST_PAUSE_MS);
     this.#p.log.warn(
       { route: blob.route, link: blob.link, err: error, retryInMs: intervalMs },
       'blob not confirmed; retrying',
     );
-    return this.#sleep(job, token, intervalMs);
-  }
-
-  async #sleep(job: Job<BlobJob>, token: string, ms: number): Promise<never> {
-    await job.moveToDelayed(Date.now() + ms, token);
-    throw new DelayedError();
+    return sleepJob(job, token, intervalMs);
   }
 }

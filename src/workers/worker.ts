@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import { DelayedError, type Job, Worker } from 'bullmq';
+import { type Job, Worker } from 'bullmq';
 import type { Logger } from 'pino';
 import type { DestinationConfig, FerryConfig } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
@@ -9,6 +9,7 @@ import type { BatchJob, BlobJob } from '../queue/jobs.js';
 import { BATCH_QUEUE, BLOB_QUEUE } from '../queue/keys.js';
 import { wakeHead } from '../queue/wake.js';
 import type { Role, RoleContext } from '../shared/role.js';
+import { sleepJob } from './activation.js';
 import { BatchProcessor } from './batchProcessor.js';
 import { BlobProcessor } from './blobProcessor.js';
 import { Delivery } from './delivery.js';
@@ -80,7 +81,6 @@ class WorkerRole implements Role {
     const parts = {
       order: access.order,
       queues: access.queues,
-      scripts: access.scripts,
       delivery: this.#delivery,
       stop: this.#stop,
       log: this.#log,
@@ -163,12 +163,12 @@ class WorkerRole implements Role {
           'a batch waits for a destination that this worker does not have; add it to the destinations of its ferry.yaml',
         );
       }
-      return sleep(job, token, UNKNOWN_DESTINATION_PAUSE_MS);
+      return sleepJob(job, token, UNKNOWN_DESTINATION_PAUSE_MS);
     }
     const entrance = await gate.enter();
-    if (!entrance.entered) return sleep(job, token, entrance.ms);
+    if (!entrance.entered) return sleepJob(job, token, entrance.ms);
     try {
-      if (this.#stop.stopping) return await sleep(job, token, 0);
+      if (this.#stop.stopping) return await sleepJob(job, token, 0);
       this.#lastActiveAt = performance.now();
       await run(job, token, destination);
     } finally {
@@ -194,9 +194,4 @@ class WorkerRole implements Role {
     }
     if (!this.#stop.stopping) this.#scheduleWake();
   }
-}
-
-async function sleep(job: Job, token: string, ms: number): Promise<never> {
-  await job.moveToDelayed(Date.now() + ms, token);
-  throw new DelayedError();
 }

@@ -1,0 +1,50 @@
+import { DelayedError, type Job } from 'bullmq';
+import type { Logger } from 'pino';
+import type { JobQueues } from '../queue/jobQueues.js';
+import type { RouteOrder } from '../queue/routeOrder.js';
+import { FerryError } from '../shared/errors.js';
+import type { Delivery } from './delivery.js';
+import type { WorkerStop } from './workerStop.js';
+
+/** What an activation of a job works with, whether it is a batch's or a blob's. */
+export interface ActivationParts {
+  order: RouteOrder;
+  queues: JobQueues;
+  delivery: Delivery;
+  stop: WorkerStop;
+  log: Logger;
+  /** Unique per worker process. */
+  workerId: string;
+}
+
+/** A route that is not open for this Redis run waits for its producer this long, then looks again. */
+export const CLOSED_PAUSE_MS = 1_000;
+/** A lease that ended under us is somebody else's for a while. */
+export const LOST_PAUSE_MS = 1_000;
+/** Between two tries to tell Redis of something that the far side has confirmed. */
+const TELL_AGAIN_MS = 200;
+
+/**
+ * Puts the job back for `ms` and ends its activation.
+ *
+ * @throws DelayedError always: BullMQ's word for it
+ */
+export async function sleepJob(job: Job, token: string, ms: number): Promise<never> {
+  await job.moveToDelayed(Date.now() + ms, token);
+  throw new DelayedError();
+}
+
+/**
+ * Tells Redis of a confirmation. What it does not learn would be sent again, so this goes on until
+ * Redis answers, or the process has to stop.
+ */
+export async function tellRedis<T>(stop: WorkerStop, tell: () => Promise<T>): Promise<T> {
+  for (;;) {
+    try {
+      return await tell();
+    } catch (error) {
+      if (!(error instanceof FerryError) || error.kind !== 'redis' || stop.overdue) throw error;
+      await stop.pause(TELL_AGAIN_MS);
+    }
+  }
+}
