@@ -23,7 +23,8 @@ export interface BlobFeedParts {
   dir: string;
   /** Some destination speaks the dialect of 2015, whose blob links have any name. */
   everyLink: boolean;
-  destinations: readonly string[];
+  /** Destinations in the configuration; an orphaned route's blobs wait, as its batches do. */
+  wanted: ReadonlySet<string>;
   spool: Spool;
   access: QueueAccess;
   log: Logger;
@@ -90,14 +91,14 @@ export class BlobFeed {
   async step(): Promise<void> {
     for (const blob of [...this.#p.spool.pendingBlobs()]) {
       let open = 0;
-      for (const destination of this.#p.destinations) {
+      for (const destination of this.#destinations()) {
         if (blob.confirmedBy.includes(destination)) continue;
         if (await this.#isConfirmed(blob, destination)) {
           await this.#p.spool.recordBlobConfirmed(blob.link, blob.version, destination);
           continue;
         }
         open += 1;
-        await this.#addJob(blob, destination);
+        if (this.#p.wanted.has(destination)) await this.#addJob(blob, destination);
       }
       if (open === 0) await this.#finish(blob);
     }
@@ -106,6 +107,11 @@ export class BlobFeed {
   get pending(): boolean {
     for (const _ of this.#p.spool.pendingBlobs()) return true;
     return false;
+  }
+
+  /** Every route of the journal, orphaned ones too. */
+  #destinations(): string[] {
+    return [...this.#p.spool.routes()].map(({ destination }) => destination);
   }
 
   async #isConfirmed(blob: PendingBlob, destination: string): Promise<boolean> {
@@ -145,7 +151,7 @@ export class BlobFeed {
   async #finish(blob: PendingBlob): Promise<void> {
     const { spool, log, journal } = this.#p;
     const sent: (BlobSent | null)[] = [];
-    for (const destination of this.#p.destinations) {
+    for (const destination of this.#destinations()) {
       sent.push((await this.#confirmed(blob, destination))?.sent ?? null);
     }
     await spool.sync();
@@ -166,7 +172,7 @@ export class BlobFeed {
       });
     }
     await spool.recordBlobDone(blob.link, blob.version);
-    this.#forget(blob);
+    await this.#forget(blob);
   }
 
   /** A removed link ends its blob: there is nothing left to send. */
@@ -194,18 +200,20 @@ export class BlobFeed {
       if (!gone) continue;
       await this.#isDangling(blob.link);
       await this.#p.spool.recordBlobDone(blob.link, blob.version);
-      for (const destination of this.#p.destinations) {
+      for (const destination of this.#destinations()) {
         const route = routeName(this.#p.journal, destination);
         const id = blobJobId(route, this.#p.spool.stream, blobKey(blob.link), blob.version);
         await this.#p.access.queues.blobs.remove(id).catch(() => 0);
       }
-      this.#forget(blob);
+      await this.#forget(blob);
     }
   }
 
-  #forget(blob: PendingBlob): void {
-    for (const destination of this.#p.destinations) {
+  /** Its link is gone and every route has it: nothing about it is kept in Redis. */
+  async #forget(blob: PendingBlob): Promise<void> {
+    for (const destination of this.#destinations()) {
       this.#fed.delete(`${blob.link} ${blob.version} ${destination}`);
+      await this.#p.access.order.forgetBlob(routeName(this.#p.journal, destination), blob.link);
     }
   }
 

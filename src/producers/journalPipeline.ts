@@ -11,7 +11,7 @@ import { routeName } from '../shared/identity.js';
 import type { Semaphore } from '../shared/semaphore.js';
 import { BlobFeed } from './blobFeed.js';
 import { JournalCapture } from './capture/capture.js';
-import type { CaptureNote } from './capture/outcomes.js';
+import type { CaptureNote, RecoveryOutcome } from './capture/outcomes.js';
 import { sourceOfBatch, sourceOfFile } from './payloadSource.js';
 import { RouteFeed } from './routeFeed.js';
 import { Spool } from './spool/spool.js';
@@ -33,7 +33,7 @@ export interface PipelineParts {
 /**
  * One journal on its way into Redis. A turn does all that can be done now, in this order:
  *
- *     spool open   (once; the first capture settles what a crash left in the journal)
+ *     spool open, leftover of a crash taken out   (once, with or without Redis)
  *     routes: open for this Redis run, acks taken over
  *     links of blobs seen
  *     capture, when a route has nothing waiting or the journal is large
@@ -46,6 +46,7 @@ export class JournalPipeline {
   readonly journal: JournalConfig;
   readonly #p: PipelineParts;
   #spool: Spool | null = null;
+  #recovered = false;
   #capture: JournalCapture | null = null;
   #routes: RouteFeed[] = [];
   #blobs: BlobFeed | null = null;
@@ -136,11 +137,13 @@ export class JournalPipeline {
   }
 
   async #oneTurn(): Promise<void> {
-    // Redis away: the journal is left alone, its writer's bytes are safest where they are.
-    if (this.#p.access.scripts.facts === null || this.#stopped) return;
+    if (this.#stopped) return;
     const size = await this.#journalSize();
     if (this.#spool === null && size === 0 && !(await this.#hasPast())) return;
     const { spool, capture } = await this.#ready();
+    if (!this.#recovered) await this.#recover(capture);
+    // Redis away: the journal is left alone, its writer's bytes are safest where they are.
+    if (this.#p.access.scripts.facts === null) return;
 
     for (const route of this.#routes) await route.step();
     const links = (await this.#blobs?.scan()) ?? [];
@@ -211,6 +214,17 @@ export class JournalPipeline {
     return 'empty';
   }
 
+  /**
+   * Takes out of the journal what a crash left of captured bytes. At once, with or without Redis:
+   * whatever its writer appends before this could be taken for a part of them.
+   */
+  async #recover(capture: JournalCapture): Promise<void> {
+    const outcome = await capture.recover(this.#abort.signal);
+    this.#recovered = true;
+    if (outcome.found === 'nothing' || outcome.found === 'truncated') return;
+    this.#p.log.info({ journal: this.journal.name, ...recoveryFacts(outcome) }, 'recovered');
+  }
+
   async #journalSize(): Promise<number> {
     try {
       return (await stat(this.journal.path)).size;
@@ -271,7 +285,7 @@ export class JournalPipeline {
           everyLink: journal.to.some(
             ({ destination }) => config.destinations.get(destination)?.dialect === 'eof',
           ),
-          destinations: journal.to.map(({ destination }) => destination),
+          wanted: new Set(journal.to.map(({ destination }) => destination)),
           spool,
           access,
           log,
@@ -345,6 +359,15 @@ export class JournalPipeline {
       'the journal is left as it is; tried again at its interval',
     );
   }
+}
+
+/** What a recovery found, for the log: numbers, never bytes. */
+function recoveryFacts(
+  outcome: Exclude<RecoveryOutcome, { found: 'nothing' | 'truncated' }>,
+): Record<string, unknown> {
+  return outcome.found === 'trimmed'
+    ? { found: outcome.found, bytes: outcome.bytes }
+    : { found: outcome.found, of: outcome.of, followedBy: outcome.captured?.sequence ?? null };
 }
 
 /** A turn that waits for a Redis that is away ends with its connections, right after this. */

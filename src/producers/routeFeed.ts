@@ -80,7 +80,8 @@ export class RouteFeed {
     for (let round = 0; round < 2; round += 1) {
       const state = await this.#p.access.order.state(this.route);
       if (!this.isOpen || !this.#agrees(state)) await this.#open(state);
-      else if (state !== null) await this.#takeOver(state);
+      else if (this.#receiverIsAhead(state)) await this.#leaveStream(state);
+      else await this.#takeOver(state);
       if (!this.isOpen) return;
       if (await this.#feed()) return;
       this.close();
@@ -114,6 +115,24 @@ export class RouteFeed {
       state.tail <= this.#p.spool.lastSequence &&
       state.run === this.#p.access.scripts.facts?.runId
     );
+  }
+
+  /**
+   * The receiver holds other bytes under the number of our head: it is ahead of a spool that was
+   * restored from an older copy, and numbers prove nothing any more.
+   */
+  #receiverIsAhead(state: RouteState): boolean {
+    return state.error?.code === 'IDENTITY_REFUSED' && state.error.reason === 'digest-mismatch';
+  }
+
+  async #leaveStream(state: RouteState): Promise<void> {
+    await this.#audit('new-stream', { head: state.head, refused: state.error?.reason });
+    this.#p.log.error(
+      { route: this.route, head: state.head },
+      'the receiver holds other bytes under this number: the state directory was restored from an older copy; the journal goes on as a new stream',
+    );
+    await this.#newStream();
+    await this.#reset(state, this.#p.access.scripts.runId(), state.sending ? LEASE_MS : 0);
   }
 
   async #open(state: RouteState | null): Promise<void> {
@@ -170,7 +189,8 @@ export class RouteFeed {
     const renamed = state === null ? await this.#takeOverFormerNames() : null;
     if (renamed !== null) return this.#reset(null, facts.runId, renamed.waitMs);
     if (state === null && mark.generation === 0) return this.#reset(null, facts.runId, 0);
-    if (state !== null || mark.accepted > 0) {
+    const movedOn = state !== null && this.#p.formerStreams.has(state.stream);
+    if (!movedOn && (state !== null || mark.accepted > 0)) {
       await this.#audit('redis-loss', {
         acked: mark.acked,
         accepted: mark.accepted,

@@ -69,6 +69,8 @@ export interface RouteError {
   code: string;
   message: string;
   hint?: string;
+  /** Why a receiver of ours refused, for IDENTITY_REFUSED. */
+  reason?: string;
   /** ms since the epoch */
   at: number;
 }
@@ -269,9 +271,10 @@ export class RouteOrder {
   async endBlob(
     blob: BlobJob,
     holder: string,
-    what: 'renew' | 'release' | { confirm: BlobSent },
+    what: 'renew' | { release: RouteError | null } | { confirm: BlobSent },
   ): Promise<boolean> {
-    const confirmed = typeof what === 'object' ? what.confirm : null;
+    const confirmed = typeof what === 'object' && 'confirm' in what ? what.confirm : null;
+    const failed = typeof what === 'object' && 'release' in what ? what.release : null;
     const answer = await this.#scripts.run(
       'endBlob',
       [this.#keys.blobs(blob.route)],
@@ -279,11 +282,11 @@ export class RouteOrder {
         blob.stream,
         blobKey(blob.link),
         holder,
-        confirmed === null ? String(what) : 'confirm',
+        what === 'renew' ? what : confirmed === null ? 'release' : 'confirm',
         confirmed === null ? LEASE_MS : blob.version,
         this.#keys.news(),
         blob.route,
-        JSON.stringify(confirmed),
+        confirmed === null && failed === null ? '' : JSON.stringify(confirmed ?? failed),
       ],
     );
     return answer === 1;
@@ -317,6 +320,18 @@ export class RouteOrder {
     const state = JSON.parse(raw) as { stream?: string; version: number; sent?: string };
     if (state.stream !== stream || state.sent === undefined) return null;
     return { version: state.version, sent: JSON.parse(state.sent) as BlobSent };
+  }
+
+  /** The last error of a blob of this route that is not confirmed since; null when there is none. */
+  async blobError(route: string): Promise<RouteError | null> {
+    let latest: RouteError | null = null;
+    for (const raw of await this.#scripts.client.hvals(this.#keys.blobs(route))) {
+      const { error } = JSON.parse(raw) as { error?: string };
+      if (error === undefined) continue;
+      const parsed = JSON.parse(error) as RouteError;
+      if (latest === null || parsed.at > latest.at) latest = parsed;
+    }
+    return latest;
   }
 
   /** Forgets a route whose name is no longer used; its producer has removed its jobs before. */

@@ -38,6 +38,7 @@ export class ScriptConnection {
   readonly #log: Logger;
   readonly #allowWithoutAof: boolean;
   #saidDown = false;
+  #saidDurability = '';
 
   constructor(target: RedisTarget, log: Logger) {
     this.#log = log;
@@ -117,6 +118,13 @@ export class ScriptConnection {
       this.#facts = facts;
       this.#ready?.resolve();
       this.#ready = null;
+      if (facts.durability !== 'always' && facts.durability !== this.#saidDurability) {
+        this.#saidDurability = facts.durability;
+        this.#log.warn(
+          { durability: facts.durability },
+          'this Redis may lose its last writes when its host fails; batches are safe in the spool, but some may then be sent again',
+        );
+      }
       if (this.#saidDown) this.#log.info('Redis is back');
       this.#saidDown = false;
       for (const listener of this.#listeners) listener(facts);

@@ -6,7 +6,7 @@ import { ping } from '../queue/embedded/ping.js';
 import { preparePlaces, readRecord } from '../queue/embedded/places.js';
 import type { BatchJob } from '../queue/jobs.js';
 import { Keys } from '../queue/keys.js';
-import { RouteOrder, type RouteState } from '../queue/routeOrder.js';
+import { type RouteError, RouteOrder, type RouteState } from '../queue/routeOrder.js';
 import { ScriptConnection } from '../queue/scriptConnection.js';
 import { asError } from '../shared/errors.js';
 import type { StatusReport } from './report.js';
@@ -16,7 +16,15 @@ const PATIENCE_MS = 3_000;
 
 export interface RedisView {
   summary: StatusReport['redis'];
-  routes: Map<string, { state: RouteState; pendingBytes: number; oldestSealedAtMs: number | null }>;
+  routes: Map<
+    string,
+    {
+      state: RouteState;
+      blobError: RouteError | null;
+      pendingBytes: number;
+      oldestSealedAtMs: number | null;
+    }
+  >;
 }
 
 /** Everything that status needs of Redis, in one look; an empty one when Redis is away. */
@@ -57,7 +65,8 @@ async function look(scripts: ScriptConnection, keys: Keys): Promise<RedisView> {
       pendingBytes += batch.bytes;
       oldestSealedAtMs = Math.min(oldestSealedAtMs ?? batch.sealedAtMs, batch.sealedAtMs);
     }
-    routes.set(route, { state, pendingBytes, oldestSealedAtMs });
+    const blobError = await order.blobError(route);
+    routes.set(route, { state, blobError, pendingBytes, oldestSealedAtMs });
   }
   return { summary: { ok: true, durability: facts.durability, error: null }, routes };
 }

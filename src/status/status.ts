@@ -78,12 +78,19 @@ function routeStatus(
   const delivered = deliveredOf(spool, mark, state, head);
   const pendingBatches = Math.max(0, tail - head + 1);
   const pendingBlobs = blobsOf(spool, destination);
-  const error = state?.error ?? null;
+  const blobError = pendingBlobs > 0 && state !== undefined ? (live?.blobError ?? null) : null;
+  const error = state?.error ?? blobError;
   return {
     route,
     journal,
     destination,
-    state: nameOf({ mark, state, orphaned: seen.orphaned, pending: pendingBatches + pendingBlobs }),
+    state: nameOf({
+      mark,
+      state,
+      orphaned: seen.orphaned,
+      failing: error !== null,
+      pending: pendingBatches + pendingBlobs,
+    }),
     head,
     tail,
     pendingBatches,
@@ -149,13 +156,14 @@ function nameOf(facts: {
   mark: RouteMark | undefined;
   state: RouteState | undefined;
   orphaned: boolean;
+  failing: boolean;
   pending: number;
 }): RouteStatus['state'] {
-  const { mark, state, orphaned, pending } = facts;
+  const { mark, state, orphaned, failing, pending } = facts;
   if (orphaned || mark?.orphaned) return 'orphaned';
   if (state?.blocked != null) return 'blocked';
   if (state?.paused || mark?.paused) return 'paused';
-  if (state?.error != null && pending > 0) return 'retrying';
+  if (failing && pending > 0) return 'retrying';
   return pending > 0 || state?.sending ? 'sending' : 'idle';
 }
 

@@ -85,7 +85,8 @@ export class BlobProcessor {
     const blob = job.data;
     const end = attemptEnd(error, this.#p.stop.stopping);
     if (end.is === 'redis-away') throw error;
-    await this.#p.order.endBlob(blob, holder, 'release');
+    const failed = end.is === 'failed' ? end.failure.error : null;
+    await this.#p.order.endBlob(blob, holder, { release: failed });
     if (end.is === 'stopped') return sleepJob(job, token, 0);
     if (end.is === 'lost') return sleepJob(job, token, LOST_PAUSE_MS);
     this.#p.log.warn(

@@ -43,6 +43,7 @@ function routeError(e: Error): RouteError {
     code: e.code,
     message: e.message,
     at,
+    ...(typeof e.context['reason'] === 'string' ? { reason: e.context['reason'] } : {}),
     ...(e.hint === undefined ? {} : { hint: e.hint }),
   };
 }

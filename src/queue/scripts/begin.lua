@@ -15,7 +15,7 @@
   A run of a blocked head means that somebody retried it: the block is cleared.
 ]]
 local r = redis.call('HMGET', KEYS[1], 'generation', 'run', 'head', 'tail', 'paused', 'lease',
-  'notBefore', 'previous', 'blocked', 'resend', 'attempts')
+  'notBefore', 'previous', 'blocked', 'resend', 'attempts', 'holder')
 if not r[1] then return { 'closed' } end
 if r[1] ~= ARGV[1] then return { 'stale' } end
 if r[2] ~= ARGV[2] then return { 'closed' } end
@@ -33,6 +33,8 @@ if r[9] ~= '' then
   attempts = '0'
   redis.call('HSET', KEYS[1], 'blocked', '', 'attempts', 0)
 end
+-- A holder that neither failed nor gave back may have been killed after its commit byte.
+if r[12] and r[12] ~= '' then redis.call('HINCRBY', KEYS[1], 'repeats', 1) end
 local again = ''
 if r[10] == '1' and tonumber(r[8]) > 0 then
   again = redis.call('HGET', KEYS[2], r[8]) or ''

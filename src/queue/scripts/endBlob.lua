@@ -4,7 +4,7 @@
   KEYS[1] blobs of the route
   ARGV: 1 stream   2 blob key   3 holder   4 what: renew | release | confirm
         5 lease in ms (renew) or version (confirm)   6 news channel   7 route name
-        8 the file as it was sent, as JSON (confirm)
+        8 as JSON: the file as it was sent (confirm), or the error, '' for none (release)
 
   Answers: 1 done | 0 no longer the holder
 ]]
@@ -21,10 +21,12 @@ elseif ARGV[4] == 'confirm' then
     state.sent = ARGV[8]
   end
   state.lease = 0
+  state.error = nil
   redis.call('PUBLISH', ARGV[6], 'blob ' .. ARGV[7] .. ' ' .. ARGV[2] .. ' ' .. state.version)
 else
   state.lease = 0
   state.holder = ''
+  if ARGV[8] ~= '' then state.error = ARGV[8] end
 end
 redis.call('HSET', KEYS[1], ARGV[2], cjson.encode(state))
 return 1

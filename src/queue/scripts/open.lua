@@ -38,12 +38,11 @@ else
     'stream', ARGV[3], 'generation', ARGV[4],
     'head', ARGV[6], 'tail', tonumber(ARGV[6]) - 1, 'previous', ARGV[7],
     'holder', '', 'ackHolder', '', 'epoch', cur[5] or 0, 'lease', 0,
-    'blocked', '', 'attempts', 0, 'resend', 0)
+    'blocked', '', 'attempts', 0, 'resend', 0, 'error', '')
   redis.call('HSETNX', KEYS[1], 'paused', 0)
   redis.call('HSETNX', KEYS[1], 'batches', 0)
   redis.call('HSETNX', KEYS[1], 'bytes', 0)
   redis.call('HSETNX', KEYS[1], 'repeats', 0)
-  redis.call('HSETNX', KEYS[1], 'error', '')
 end
 
 redis.call('HSET', KEYS[1], 'run', ARGV[5], 'interval', ARGV[9], 'maxAttempts', ARGV[10])
