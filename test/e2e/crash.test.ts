@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CRASH_POINTS, type CrashPoint } from '../../src/shared/crashPoints.js';
 import { failOnLeaks } from '../support/leaks.js';
-import { until } from '../support/process.js';
+import { startFerry, until } from '../support/process.js';
 import { ARRIVAL_MS, announceBlob, Site, Writer } from './site.js';
 
 failOnLeaks();
@@ -30,6 +30,28 @@ const PASSING: Partial<Record<CrashPoint, number>> = {
 /** A point that is not reached within so many commits is not on the way. */
 const COMMITS_MAX = 1_000;
 const COMMIT_PAUSE_MS = 10;
+
+describe('a sender killed between ftruncate and its mark', () => {
+  it('ships a later commit of the very same bytes, because recovery runs at its start', async () => {
+    const site = await Site.make();
+    const { port } = await site.startReceiver();
+    await site.configure({
+      destinations: { replica: { port } },
+      journals: ['name: foo, path: fifo/foo, to: replica, interval: 200ms'],
+    });
+    const commit = Buffer.from('always the same\n');
+    await writeFile(site.path('fifo/foo'), commit);
+    const env = { FERRY_CRASH_AT: 'capture.truncated' };
+    const killed = startFerry(['run'], { cwd: site.dir, env });
+    assert.deepEqual(await killed.end(), { code: null, signal: 'SIGKILL' });
+    await site.start('run');
+    await site.arrived('foo', commit);
+    const idle = async () => (await site.route('foo@replica')).state === 'idle';
+    await until('it is confirmed', idle);
+    await writeFile(site.path('fifo/foo'), commit);
+    await site.arrived('foo', Buffer.concat([commit, commit]));
+  });
+});
 
 for (const side of ['sender', 'receiver'] as const) {
   describe(`a ${side} killed at a named point`, () => {

@@ -171,6 +171,43 @@ describe('a blob', () => {
   });
 });
 
+describe('a state directory', () => {
+  it('restored from an older copy does not make new batches pass for old ones', async () => {
+    const site = await Site.make();
+    const { port } = await site.startReceiver();
+    await site.configure({
+      destinations: { replica: { port } },
+      journals: [`${FOO}, to: replica`],
+    });
+    const writer = new Writer(site.path('fifo/foo'));
+    const ship = async (): Promise<void> => {
+      await writer.commit();
+      await site.arrived('foo', writer.written);
+      const idle = async () => (await site.route('foo@replica')).state === 'idle';
+      await until('it is confirmed', idle);
+    };
+    let ferry = await site.start('run');
+    await ship();
+    await ship();
+    await ferry.kill('SIGTERM');
+    const pids = (): boolean => existsSync(site.path('state/redis/redis.sock'));
+    await until('the embedded Redis has ended', () => !pids());
+    await cp(site.path('state'), site.path('older'), { recursive: true });
+    ferry = await site.start('run');
+    await ship();
+    await ship();
+    await ferry.kill('SIGTERM');
+    await until('the embedded Redis has ended', () => !pids());
+    await rm(site.path('state'), { recursive: true });
+    await cp(site.path('older'), site.path('state'), { recursive: true });
+    await site.start('run');
+    await ship();
+    await ship();
+    const audit = readFileSync(site.path('state/audit.log'), 'utf8');
+    assert.match(audit, /"event":"new-stream"/);
+  });
+});
+
 describe('clicks in a dashboard and an older Redis', () => {
   it('promote all, remove and retry while the destination is down reorder nothing', async () => {
     await redis.flushAll();
