@@ -14,6 +14,8 @@ import { routeName } from '../shared/identity.js';
 import type { Spool } from './spool/spool.js';
 import type { PendingBlob } from './spool/types.js';
 
+type ConfirmedBlobs = Awaited<ReturnType<QueueAccess['order']['confirmedBlobs']>>;
+
 /** bin/ssl of 2022 sends links whose name starts so; that of 2015 sends every link. */
 export const LINK_PREFIX = '=';
 
@@ -57,12 +59,13 @@ export class BlobFeed {
 
   /**
    * Links that no pending version stands for. Called before the journal is looked at: what is
-   * found here belongs to the capture that follows.
+   * found here belongs to the capture that follows. Never throws: trouble with a link, or with
+   * the whole directory, must not hold up the journal.
    */
   async scan(): Promise<{ link: string; text: string }[]> {
     const names = await readdir(this.#p.dir).catch((error: unknown) => {
-      if (systemCode(error) === 'ENOENT') return [];
-      throw error;
+      if (systemCode(error) !== 'ENOENT') this.#complain('', error);
+      return [];
     });
     const pending = new Map([...this.#p.spool.pendingBlobs()].map((blob) => [blob.link, blob]));
     const fresh: { link: string; text: string }[] = [];
@@ -71,36 +74,63 @@ export class BlobFeed {
       const text = await readlink(join(this.#p.dir, link)).catch(() => null);
       if (text === null) continue; // a plain file, or gone again
       if (pending.get(link)?.text === text) continue;
-      if (!this.#isSendable(link, text)) continue;
-      if (await this.#isDangling(link)) continue;
-      fresh.push({ link, text });
+      await this.#alone(link, async () => {
+        if (this.#isSendable(link, text) && !(await this.#isDangling(link))) {
+          fresh.push({ link, text });
+        }
+      });
     }
     return fresh;
   }
 
-  /** Takes links into the spool, to follow the batch `follows`. */
+  /** Takes links into the spool, to follow the batch `follows`; they share one flush. */
   async take(links: readonly { link: string; text: string }[], follows: number): Promise<void> {
-    for (const { link, text } of links) {
-      const version = this.#p.spool.nextBlobVersion();
-      await this.#p.spool.recordBlobSeen(link, { text, version, afterSequence: follows });
-      crashPoint('blob.seen');
-    }
+    const first = this.#p.spool.nextBlobVersion();
+    await Promise.all(
+      links.map(({ link, text }, index) =>
+        this.#p.spool.recordBlobSeen(link, {
+          text,
+          version: first + index,
+          afterSequence: follows,
+        }),
+      ),
+    );
+    if (links.length > 0) crashPoint('blob.seen');
   }
 
   /** Feeds jobs, takes over confirmations, ends blobs that every route has confirmed. */
   async step(): Promise<void> {
+    const confirmed = await this.#allConfirmed();
     for (const blob of [...this.#p.spool.pendingBlobs()]) {
       let open = 0;
       for (const destination of this.#destinations()) {
         if (blob.confirmedBy.includes(destination)) continue;
-        if (await this.#isConfirmed(blob, destination)) {
+        if ((confirmed.get(destination)?.get(blobKey(blob.link))?.version ?? 0) >= blob.version) {
           await this.#p.spool.recordBlobConfirmed(blob.link, blob.version, destination);
           continue;
         }
         open += 1;
         if (this.#p.wanted.has(destination)) await this.#addJob(blob, destination);
       }
-      if (open === 0) await this.#finish(blob);
+      if (open === 0) await this.#alone(blob.link, () => this.#finish(blob, confirmed));
+    }
+  }
+
+  /**
+   * Jobs that sleep although their batch is confirmed, or are gone (a kill before the wake-up, a
+   * loss of Redis, a click on "remove"), run again. Part of correctness, as `wakeHead` is.
+   */
+  async wake(): Promise<void> {
+    const heads = new Map<string, number>();
+    for (const destination of this.#p.wanted) {
+      const state = await this.#p.access.order.state(routeName(this.#p.journal, destination));
+      if (state !== null && !state.paused) heads.set(destination, state.head);
+    }
+    for (const blob of [...this.#p.spool.pendingBlobs()]) {
+      for (const [destination, head] of heads) {
+        if (blob.confirmedBy.includes(destination) || head <= blob.afterSequence) continue;
+        await this.#p.access.queues.wakeBlob(this.#job(blob, destination));
+      }
     }
   }
 
@@ -114,23 +144,25 @@ export class BlobFeed {
     return [...this.#p.spool.routes()].map(({ destination }) => destination);
   }
 
-  async #isConfirmed(blob: PendingBlob, destination: string): Promise<boolean> {
-    const confirmed = await this.#confirmed(blob, destination);
-    return confirmed !== null && confirmed.version >= blob.version;
-  }
-
-  #confirmed(
-    blob: PendingBlob,
-    destination: string,
-  ): Promise<{ version: number; sent: BlobSent } | null> {
-    const route = routeName(this.#p.journal, destination);
-    return this.#p.access.order.confirmedBlob(route, this.#p.spool.stream, blob.link);
+  /** What each route has confirmed, by destination and blob key: one question per route. */
+  async #allConfirmed(): Promise<Map<string, ConfirmedBlobs>> {
+    const all = new Map<string, ConfirmedBlobs>();
+    for (const destination of this.#destinations()) {
+      const route = routeName(this.#p.journal, destination);
+      all.set(destination, await this.#p.access.order.confirmedBlobs(route, this.#p.spool.stream));
+    }
+    return all;
   }
 
   async #addJob(blob: PendingBlob, destination: string): Promise<void> {
-    const key = `${blob.link} ${blob.version} ${destination}`;
+    const key = `${this.#p.spool.stream} ${blob.link} ${blob.version} ${destination}`;
     if (this.#fed.has(key)) return;
-    const job: BlobJob = {
+    await this.#p.access.queues.addBlob(this.#job(blob, destination));
+    this.#fed.add(key);
+  }
+
+  #job(blob: PendingBlob, destination: string): BlobJob {
+    return {
       route: routeName(this.#p.journal, destination),
       journal: this.#p.journal,
       destination,
@@ -144,16 +176,12 @@ export class BlobFeed {
           ? { kind: 'transfer' }
           : { kind: 'file', path: join(this.#p.dir, blob.link) },
     };
-    await this.#p.access.queues.addBlob(job);
-    this.#fed.add(key);
   }
 
-  async #finish(blob: PendingBlob): Promise<void> {
+  async #finish(blob: PendingBlob, confirmed: Map<string, ConfirmedBlobs>): Promise<void> {
     const { spool, log, journal } = this.#p;
-    const sent: (BlobSent | null)[] = [];
-    for (const destination of this.#destinations()) {
-      sent.push((await this.#confirmed(blob, destination))?.sent ?? null);
-    }
+    const key = blobKey(blob.link);
+    const sent = this.#destinations().map((to) => confirmed.get(to)?.get(key)?.sent ?? null);
     await spool.sync();
     crashPoint('blob.noted');
     const path = join(this.#p.dir, blob.link);
@@ -184,7 +212,7 @@ export class BlobFeed {
     } catch (error) {
       if (systemCode(error) !== 'ENOENT') throw error;
     }
-    await unlink(path).catch(() => undefined);
+    await unlink(path);
     this.#p.log.warn({ journal: this.#p.journal, link }, 'a blob link led nowhere and was removed');
     return true;
   }
@@ -192,27 +220,52 @@ export class BlobFeed {
   /** Ends pending blobs whose file is gone, link and all. */
   async dropDangling(): Promise<void> {
     for (const blob of [...this.#p.spool.pendingBlobs()]) {
-      const file = resolve(this.#p.dir, blob.text);
-      const gone = await stat(file).then(
-        () => false,
-        (error: unknown) => systemCode(error) === 'ENOENT',
-      );
-      if (!gone) continue;
-      await this.#isDangling(blob.link);
-      await this.#p.spool.recordBlobDone(blob.link, blob.version);
-      for (const destination of this.#destinations()) {
-        const route = routeName(this.#p.journal, destination);
-        const id = blobJobId(route, this.#p.spool.stream, blobKey(blob.link), blob.version);
-        await this.#p.access.queues.blobs.remove(id).catch(() => 0);
-      }
-      await this.#forget(blob);
+      await this.#alone(blob.link, async () => {
+        const gone = await stat(resolve(this.#p.dir, blob.text)).then(
+          () => false,
+          (error: unknown) => systemCode(error) === 'ENOENT',
+        );
+        if (gone) await this.#drop(blob);
+      });
     }
+  }
+
+  async #drop(blob: PendingBlob): Promise<void> {
+    const path = join(this.#p.dir, blob.link);
+    if ((await readlink(path).catch(() => null)) === blob.text) await this.#isDangling(blob.link);
+    await this.#p.spool.recordBlobDone(blob.link, blob.version);
+    for (const destination of this.#destinations()) {
+      const route = routeName(this.#p.journal, destination);
+      const id = blobJobId(route, this.#p.spool.stream, blobKey(blob.link), blob.version);
+      await this.#p.access.queues.blobs.remove(id).catch(() => 0);
+    }
+    await this.#forget(blob);
+  }
+
+  /** Runs the work of one blob so that its trouble stays its own; errors of Redis pass. */
+  async #alone(link: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+      this.#complained.delete(link);
+    } catch (error) {
+      if (systemCode(error) === undefined) throw error;
+      this.#complain(link, error);
+    }
+  }
+
+  #complain(link: string, err: unknown): void {
+    if (this.#complained.has(link)) return;
+    this.#complained.add(link);
+    this.#p.log.error(
+      { journal: this.#p.journal, dir: this.#p.dir, link, err },
+      'a blob waits, the journal goes on: look at its link and at the rights of the directory',
+    );
   }
 
   /** Its link is gone and every route has it: nothing about it is kept in Redis. */
   async #forget(blob: PendingBlob): Promise<void> {
     for (const destination of this.#destinations()) {
-      this.#fed.delete(`${blob.link} ${blob.version} ${destination}`);
+      this.#fed.delete(`${this.#p.spool.stream} ${blob.link} ${blob.version} ${destination}`);
       await this.#p.access.order.forgetBlob(routeName(this.#p.journal, destination), blob.link);
     }
   }

@@ -13,6 +13,7 @@ import { BlobFeed } from './blobFeed.js';
 import { JournalCapture } from './capture/capture.js';
 import type { CaptureNote, RecoveryOutcome } from './capture/outcomes.js';
 import { sourceOfBatch, sourceOfFile } from './payloadSource.js';
+import { retireRoute } from './retire.js';
 import { RouteFeed } from './routeFeed.js';
 import { Spool } from './spool/spool.js';
 import { spoolDir } from './spoolFiles.js';
@@ -47,6 +48,7 @@ export class JournalPipeline {
   readonly #p: PipelineParts;
   #spool: Spool | null = null;
   #recovered = false;
+  #orphansRetired = false;
   #capture: JournalCapture | null = null;
   #routes: RouteFeed[] = [];
   #blobs: BlobFeed | null = null;
@@ -93,6 +95,7 @@ export class JournalPipeline {
   /** A head that sleeps although it ought to run, for whatever reason, wakes. */
   async wake(): Promise<void> {
     for (const route of this.#routes) if (route.isOpen && !route.isIdle) await route.wake();
+    if (this.#blobs?.pending) await this.#blobs.wake();
   }
 
   /** Opens what a worker wants to read; a sentence when it is not there. */
@@ -103,11 +106,7 @@ export class JournalPipeline {
       if (subject.kind === 'batch') return await sourceOfBatch(spool, subject.sequence);
       const { blobsDir } = this.journal;
       if (blobsDir === null) return 'the journal has no blob directory any more';
-      const path = join(blobsDir, subject.link);
-      return await sourceOfFile(path).catch((error: unknown) => {
-        if (systemCode(error) !== 'ENOENT') throw error;
-        return sourceOfFile(join(blobsDir, subject.text));
-      });
+      return await sourceOfFile(join(blobsDir, subject.text));
     } catch (error) {
       return asError(error).message;
     }
@@ -145,6 +144,7 @@ export class JournalPipeline {
     // Redis away: the journal is left alone, its writer's bytes are safest where they are.
     if (this.#p.access.scripts.facts === null) return;
 
+    await this.#retireOrphans(spool);
     for (const route of this.#routes) await route.step();
     const links = (await this.#blobs?.scan()) ?? [];
     const outcome = await this.#captureIfDue(capture);
@@ -275,7 +275,17 @@ export class JournalPipeline {
       const formerStreams = new Set<string>();
       this.#routes = journal.to.map(
         (target) =>
-          new RouteFeed({ config, journal, target, spool, access, payloads, formerStreams, log }),
+          new RouteFeed({
+            config,
+            journal,
+            target,
+            spool,
+            access,
+            payloads,
+            formerStreams,
+            log,
+            onReset: () => this.#blobs?.forgetJobs(),
+          }),
       );
       if (journal.blobsDir !== null) {
         this.#blobs = new BlobFeed({
@@ -329,6 +339,17 @@ export class JournalPipeline {
         'the route left the configuration; it goes on being captured for, unsent, until it is dropped or put back',
       );
     }
+  }
+
+  /** A route that left the configuration is not sent any more: what Redis has of it goes away. */
+  async #retireOrphans(spool: Spool): Promise<void> {
+    if (this.#orphansRetired) return;
+    const { access, payloads } = this.#p;
+    for (const { destination, orphaned } of spool.routes()) {
+      if (!orphaned) continue;
+      await retireRoute({ access, payloads, spool }, this.journal.name, destination, destination);
+    }
+    this.#orphansRetired = true;
   }
 
   #lookIn(ms: number): void {

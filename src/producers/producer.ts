@@ -25,6 +25,9 @@ const CAPTURES_AT_ONCE = 16;
 /** Between two looks at everything that is unconfirmed, for news that were lost. */
 const LOOK_AT_PENDING_MS = 5_000;
 
+/** Every so many of them, sleepers are woken too: it costs a few questions per waiting route. */
+const LOOKS_PER_WAKE = 4;
+
 /**
  * Starts the producer of every journal in the configuration.
  *
@@ -58,6 +61,7 @@ class ProducerRole implements Role {
   readonly #stopListening: (() => void)[] = [];
   #transfers: TransferServer | null = null;
   #bootId = '';
+  #looks = 0;
   #timer: NodeJS.Timeout | undefined;
   #lastActiveAt = performance.now();
   #stopped: Promise<void> | null = null;
@@ -108,7 +112,7 @@ class ProducerRole implements Role {
         if (rule.kind === 'match' && ruleMatches(rule, name)) this.#discover(join(rule.dir, name));
       }
     }
-    this.#timer = setInterval(() => void this.#lookAtPending(), LOOK_AT_PENDING_MS);
+    this.#scheduleLook();
     this.#log.info({ journals: this.#pipelines.size }, 'producer started');
   }
 
@@ -123,7 +127,7 @@ class ProducerRole implements Role {
 
   async #end(): Promise<void> {
     this.#abort.abort();
-    clearInterval(this.#timer);
+    clearTimeout(this.#timer);
     for (const stop of this.#stopListening) stop();
     await Promise.all([...this.#watchers, ...this.#blobWatchers.values()].map((w) => w.close()));
     await this.#transfers?.stop();
@@ -253,11 +257,20 @@ class ProducerRole implements Role {
     this.#pipelines.get(parseRouteName(route).journal)?.look();
   }
 
+  #scheduleLook(): void {
+    if (this.#abort.signal.aborted) return;
+    this.#timer = setTimeout(() => {
+      void this.#lookAtPending().then(() => this.#scheduleLook());
+    }, LOOK_AT_PENDING_MS);
+  }
+
   async #lookAtPending(): Promise<void> {
+    this.#looks += 1;
+    const wake = this.#looks % LOOKS_PER_WAKE === 0;
     for (const pipeline of this.#pipelines.values()) {
-      if (!pipeline.pending) continue;
+      if (!pipeline.pending || this.#abort.signal.aborted) continue;
       pipeline.look();
-      await pipeline.wake().catch(() => undefined); // Redis is away: the next look comes
+      if (wake) await pipeline.wake().catch(() => undefined); // Redis is away: the next look comes
     }
   }
 }

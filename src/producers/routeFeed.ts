@@ -10,6 +10,7 @@ import { crashPoint } from '../shared/crashPoints.js';
 import { FerryError } from '../shared/errors.js';
 import { routeName } from '../shared/identity.js';
 import { sourceOfBatch } from './payloadSource.js';
+import { removeJobs, retireRoute } from './retire.js';
 import type { Spool } from './spool/spool.js';
 import type { RouteMark, SpoolBatch } from './spool/types.js';
 
@@ -26,6 +27,8 @@ export interface RouteFeedParts {
   /** Streams that this journal had before, in this process: shared by its routes. */
   formerStreams: Set<string>;
   log: Logger;
+  /** Called when a new generation begins: what the route had in Redis is gone. */
+  onReset: () => void;
 }
 
 /**
@@ -45,6 +48,7 @@ export class RouteFeed {
   /** The Redis run this route is open for; null: closed. */
   #openFor: string | null = null;
   #openedOnce = false;
+  #saidDraining = false;
   #head = 0;
   #tail = 0;
   #queuedBytes = new Map<number, number>();
@@ -186,8 +190,9 @@ export class RouteFeed {
         return this.#resume(state, facts.runId);
       }
     }
-    const renamed = state === null ? await this.#takeOverFormerNames() : null;
-    if (renamed !== null) return this.#reset(null, facts.runId, renamed.waitMs);
+    // A worker with the older configuration may have begun a moment ago: its lease is waited out.
+    const renamed = state === null && (await this.#takeOverFormerNames());
+    if (renamed) return this.#reset(null, facts.runId, LEASE_MS);
     if (state === null && mark.generation === 0) return this.#reset(null, facts.runId, 0);
     const movedOn = state !== null && this.#p.formerStreams.has(state.stream);
     if (!movedOn && (state !== null || mark.accepted > 0)) {
@@ -209,23 +214,16 @@ export class RouteFeed {
    * A destination that was renamed: what Redis holds under its former name goes away, because
    * workers do not know that name any more.
    *
-   * @returns null when there was nothing of the kind
+   * @returns false when there was nothing of the kind
    */
-  async #takeOverFormerNames(): Promise<{ waitMs: number } | null> {
-    const { access, config, journal, spool } = this.#p;
+  async #takeOverFormerNames(): Promise<boolean> {
+    const { config, journal, spool } = this.#p;
     let found = false;
-    let sending = false;
     for (const was of config.destinations.get(this.destination)?.was ?? []) {
-      const former = routeName(journal.name, was);
-      const state = await access.order.state(former);
-      if (state === null || state.stream !== spool.stream) continue;
-      if (spool.route(was) !== undefined) continue;
-      await this.#removeJobs(former, state);
-      await access.order.forget(former);
-      found = true;
-      sending ||= state.sending;
+      if (spool.route(was) !== undefined) continue; // another route by now
+      found ||= await retireRoute(this.#p, journal.name, was, this.destination);
     }
-    return found ? { waitMs: sending ? LEASE_MS : 0 } : null;
+    return found;
   }
 
   async #newStream(): Promise<void> {
@@ -256,10 +254,16 @@ export class RouteFeed {
   /** A new generation, from the last recorded ack on; what is left of the old one goes away. */
   async #reset(state: RouteState | null, runId: string, waitMs: number): Promise<void> {
     const { access, journal, spool } = this.#p;
+    // What Redis still knows to be confirmed need not be sent again.
+    const same = state?.stream === spool.stream && state.generation === this.#mark().generation;
+    if (same && state.head - 1 > this.#mark().acked && state.head - 1 <= spool.lastSequence) {
+      await spool.recordAck(this.destination, state.head - 1);
+    }
     const generation = Math.max(this.#mark().generation, state?.generation ?? 0) + 1;
     await spool.recordGeneration(this.destination, generation);
     const mark = this.#mark();
-    if (state !== null) await this.#removeJobs(this.route, state);
+    if (state !== null) await removeJobs(this.#p, this.route, state);
+    this.#p.onReset();
     const answer = await access.order.open({
       route: this.route,
       stream: spool.stream,
@@ -271,16 +275,6 @@ export class RouteFeed {
       reset: { head: mark.acked + 1, previous: mark.previous },
     });
     if (answer.is === 'open') await this.#opened(runId, answer.head, answer.tail);
-  }
-
-  /** Payload and jobs of a generation that is over; its numbers are dense. */
-  async #removeJobs(route: string, state: RouteState): Promise<void> {
-    const { access, payloads } = this.#p;
-    for (let seq = Math.max(1, state.head - 1); seq <= state.tail; seq += 1) {
-      const old = await access.order.accepted(route, seq);
-      if (old !== null) await payloads.remove(old);
-    }
-    await access.queues.removeBatches(route, state.generation, state.head, state.tail);
   }
 
   async #opened(runId: string, head: number, tail: number): Promise<void> {
@@ -397,10 +391,13 @@ export class RouteFeed {
       });
       await this.wake();
     }
-    this.#p.log.warn(
-      { route: this.route, batches: state.tail - state.head + 1 },
-      'Redis holds batches of a stream whose spool is gone; they are delivered first',
-    );
+    if (!this.#saidDraining) {
+      this.#saidDraining = true;
+      this.#p.log.warn(
+        { route: this.route, batches: state.tail - state.head + 1 },
+        'Redis holds batches of a stream whose spool is gone; they are delivered first',
+      );
+    }
     return true;
   }
 

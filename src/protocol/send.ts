@@ -60,6 +60,8 @@ export interface SendResult {
 interface Attempt {
   /** The commit byte (`eof` blobs: the half-close) was given to the socket: it may be applied. */
   afterT: boolean;
+  /** The server's `T` came: it read this request, so it had ended the one before. */
+  echoed: boolean;
   sentBytes: number;
 }
 
@@ -68,7 +70,7 @@ interface Attempt {
  *
  *     open -> head key announcement data -> mayConfirm? -> T -> `T` -> half-close -> EOF
  *
- * @throws FerryError with context {destination, address, afterT, sentBytes}: `afterT: false` proves
+ * @throws FerryError with context {destination, address, afterT, echoed, sentBytes}: `afterT: false` proves
  *   that nothing was committed, `true` that it may have been. Codes: those of Connection.open and
  *   encodeHead; CONNECTION_RESET, CLOSED_WITHOUT_ANSWER, HTTP_ANSWER (`status`), IDENTITY_REFUSED
  *   (`reason`, `last`), PROTOCOL_ERROR, TIMEOUT_IDLE, TIMEOUT_APPLY, FALSE_ACK, LEASE_LOST, ABORTED,
@@ -78,7 +80,7 @@ interface Attempt {
  */
 export async function send(request: SendRequest): Promise<SendResult> {
   const { endpoint } = request;
-  const attempt: Attempt = { afterT: false, sentBytes: 0 };
+  const attempt: Attempt = { afterT: false, echoed: false, sentBytes: 0 };
   const source = request.payload[Symbol.asyncIterator]();
   let connection: Connection | null = null;
   try {
@@ -98,6 +100,7 @@ export async function send(request: SendRequest): Promise<SendResult> {
       destination: endpoint.name,
       address: addressOf(endpoint),
       afterT: attempt.afterT,
+      echoed: attempt.echoed,
       sentBytes: attempt.sentBytes,
     });
   } finally {
@@ -142,6 +145,7 @@ async function exchange(
 
   await connection.until(() => connection.received.length > 0 || connection.peerEnd !== 'open');
   if (connection.received[0] !== T) throw await refusal(connection, attempt);
+  attempt.echoed = true;
   const answered = performance.now();
   const timings = { sendMs: sent - started, answerMs: answered - sent };
   if (request.endpoint.confirm === 'acked') return { ...timings, applyMs: 0 };

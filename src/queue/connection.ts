@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
-import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import { Redis, type RedisOptions } from 'ioredis';
 import type { RedisConfig } from '../config/model.js';
 import { FerryError } from '../shared/errors.js';
 
-/** Either client; both run commands and scripts alike. */
-export type RedisClient = Redis | Cluster;
+/** One server, or the primary that Sentinel names. */
+export type RedisClient = Redis;
 
 /** Redis as this process reaches it: embedded ones have become a socket path by now. */
 export interface RedisTarget {
@@ -63,14 +63,11 @@ export function connectRedis(target: RedisTarget, use: ConnectionUse): RedisClie
   if (config.password !== null) access.password = config.password;
   if (config.tls !== null) access.tls = tlsOptions(config.tls);
   if (config.cluster !== null) {
-    return new Cluster(
-      config.cluster.map(({ host, port }) => ({ host, port })),
-      {
-        enableOfflineQueue: use !== 'script',
-        redisOptions: { ...common, ...access },
-        clusterRetryStrategy: (times) => Math.min(100 * times, RECONNECT_PAUSE_MAX_MS),
-      },
-    );
+    // The run id that the scripts check is one server's; which one owns our keys is not followed.
+    throw new FerryError('REDIS_CLUSTER_UNSUPPORTED', 'a Redis cluster is not supported yet', {
+      kind: 'usage',
+      hint: 'use one server, or a primary behind Sentinel: redis: {sentinels: {...}}',
+    });
   }
   if (config.sentinels !== null) {
     return new Redis({

@@ -103,15 +103,25 @@ export class JobQueues {
    */
   async wakeBatch(job: BatchJob): Promise<void> {
     const id = batchJobId(job.route, job.generation, job.sequence);
-    const state = await this.batches.getJobState(id);
-    if (state === 'unknown') await this.addBatch(job, false);
+    await this.#wake(this.batches, id, () => this.addBatch(job, false));
+  }
+
+  /** The same for a blob whose batch is confirmed. */
+  async wakeBlob(job: BlobJob): Promise<void> {
+    const id = blobJobId(job.route, job.stream, blobKey(job.link), job.version);
+    await this.#wake(this.blobs, id, () => this.addBlob(job));
+  }
+
+  async #wake(queue: Queue, id: string, add: () => Promise<void>): Promise<void> {
+    const state = await queue.getJobState(id);
+    if (state === 'unknown') await add();
     else if (state === 'delayed') {
-      const score = await this.#client.zscore(this.batches.toKey('delayed'), id);
+      const score = await this.#client.zscore(queue.toKey('delayed'), id);
       if (score !== null && Number(score) / 4096 > Date.now() + PARKED_BEYOND_MS) {
-        await this.promoteBatch(id);
+        await promote(queue, id);
       }
     } else if (state === 'failed' || state === 'completed') {
-      const found = await this.batches.getJob(id);
+      const found = await queue.getJob(id);
       await found?.retry(state).catch(() => undefined); // somebody else woke it meanwhile
     }
   }

@@ -80,6 +80,8 @@ export interface Failure {
   error: RouteError;
   /** The far side may have died applying the batch before: confirm that one once more first. */
   resend: boolean;
+  /** It answered this batch, so it had ended the one before: never send that one again. */
+  echoed: boolean;
   /** The destination failed; false: this worker could not even try. */
   counted: boolean;
   /** It failed after the commit byte: the next send may be a repeat. */
@@ -199,7 +201,7 @@ export class RouteOrder {
         job.sequence,
         holder,
         JSON.stringify(failure.error),
-        Number(failure.resend),
+        failure.echoed ? 2 : Number(failure.resend),
         Number(failure.counted),
         Number(failure.uncertain),
       ],
@@ -224,13 +226,9 @@ export class RouteOrder {
       : { is: 'stale', head: Number(head) };
   }
 
-  /** Counts a send that may be a repeat; `done` clears the wish for it. */
-  async repeated(job: BatchJob, holder: string, done: boolean): Promise<void> {
-    await this.#run(
-      'repeat',
-      [this.#keys.route(job.route)],
-      [job.generation, holder, Number(done)],
-    );
+  /** The previous batch was confirmed once more: counted, and not asked for again. */
+  async repeated(job: BatchJob, holder: string): Promise<void> {
+    await this.#run('repeat', [this.#keys.route(job.route)], [job.generation, holder]);
   }
 
   /** null: no such route in Redis. */
@@ -309,17 +307,19 @@ export class RouteOrder {
     return this.#scripts.client.smembers(this.#keys.routes());
   }
 
-  /** What this route confirmed last of a blob; null: nothing in this stream. */
-  async confirmedBlob(
+  /** What this route has confirmed in this stream, by blob key. */
+  async confirmedBlobs(
     route: string,
     stream: string,
-    link: string,
-  ): Promise<{ version: number; sent: BlobSent } | null> {
-    const raw = await this.#scripts.client.hget(this.#keys.blobs(route), blobKey(link));
-    if (raw === null) return null;
-    const state = JSON.parse(raw) as { stream?: string; version: number; sent?: string };
-    if (state.stream !== stream || state.sent === undefined) return null;
-    return { version: state.version, sent: JSON.parse(state.sent) as BlobSent };
+  ): Promise<Map<string, { version: number; sent: BlobSent }>> {
+    const confirmed = new Map<string, { version: number; sent: BlobSent }>();
+    const hash = await this.#scripts.client.hgetall(this.#keys.blobs(route));
+    for (const [key, raw] of Object.entries(hash)) {
+      const state = JSON.parse(raw) as { stream?: string; version: number; sent?: string };
+      if (state.stream !== stream || state.sent === undefined) continue;
+      confirmed.set(key, { version: state.version, sent: JSON.parse(state.sent) as BlobSent });
+    }
+    return confirmed;
   }
 
   /** The last error of a blob of this route that is not confirmed since; null when there is none. */

@@ -38,6 +38,8 @@ export class ScriptConnection {
   readonly #log: Logger;
   readonly #allowWithoutAof: boolean;
   #saidDown = false;
+  /** Counts connections that ended. */
+  #connection = 0;
   #saidDurability = '';
 
   constructor(target: RedisTarget, log: Logger) {
@@ -50,6 +52,7 @@ export class ScriptConnection {
     }
     this.client.on('error', (error: Error) => this.#sayDown(error));
     this.client.on('close', () => {
+      this.#connection += 1;
       this.#facts = null;
       this.#ready ??= newGate();
     });
@@ -111,9 +114,11 @@ export class ScriptConnection {
   }
 
   async #inspect(): Promise<void> {
+    const connection = this.#connection;
     try {
       const facts = await inspectRedis(this.client, this.#allowWithoutAof);
-      if (this.#closed) return;
+      // Facts of a connection that is gone say nothing of the server behind the next one.
+      if (this.#closed || connection !== this.#connection) return;
       this.#refusal = null;
       this.#facts = facts;
       this.#ready?.resolve();

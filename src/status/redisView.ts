@@ -54,9 +54,9 @@ async function look(scripts: ScriptConnection, keys: Keys): Promise<RedisView> {
   const facts = await scripts.ready();
   const order = new RouteOrder(scripts, keys);
   const routes: RedisView['routes'] = new Map();
-  for (const route of await order.routes()) {
+  const lookAt = async (route: string): Promise<void> => {
     const state = await order.state(route);
-    if (state === null) continue;
+    if (state === null) return;
     let pendingBytes = 0;
     let oldestSealedAtMs: number | null = null;
     for (const raw of Object.values(await scripts.client.hgetall(keys.batches(route)))) {
@@ -67,7 +67,9 @@ async function look(scripts: ScriptConnection, keys: Keys): Promise<RedisView> {
     }
     const blobError = await order.blobError(route);
     routes.set(route, { state, blobError, pendingBytes, oldestSealedAtMs });
-  }
+  };
+  // All at once: one connection pipelines them.
+  await Promise.all((await order.routes()).map(lookAt));
   return { summary: { ok: true, durability: facts.durability, error: null }, routes };
 }
 

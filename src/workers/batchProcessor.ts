@@ -89,12 +89,11 @@ export class BatchProcessor {
           { route: batch.route, sequence: go.repeat.sequence },
           'confirming the previous batch once more, since a connection failed after it',
         );
-        await order.repeated(batch, holder, false);
         await this.#p.delivery.sendBatch(destination, go.repeat, go.repeat.sequence - 1, {
           mayConfirm,
           signal,
         });
-        await order.repeated(batch, holder, true);
+        await order.repeated(batch, holder);
       }
       await this.#p.delivery.sendBatch(destination, batch, go.previous, { mayConfirm, signal });
       crashPoint('worker.confirmed');

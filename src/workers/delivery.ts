@@ -10,7 +10,7 @@ import { CHUNK_BYTES, type PayloadStore } from '../queue/payload/payloadStore.js
 import { RedisPayloads } from '../queue/payload/redisPayloads.js';
 import { SpoolPayloads } from '../queue/payload/spoolPayloads.js';
 import { TransferReader } from '../queue/payload/transferReader.js';
-import { FerryError, systemCode } from '../shared/errors.js';
+import { FerryError } from '../shared/errors.js';
 import { resolveEndpoint } from './endpoint.js';
 
 /** The rights of one send: looked at right before the commit byte, and ended by the signal. */
@@ -150,16 +150,16 @@ export class Delivery {
   }
 }
 
-/** Through the link; or past it, when it was removed between its discovery and now. */
+/**
+ * The file that the link named when it was seen. Not through the link: that may lead elsewhere by
+ * now, and the path on the wire must be the path of these bytes.
+ */
 async function openBlobFile(link: string, text: string): Promise<OpenBlob> {
-  const handle = await open(link, 'r').catch((error: unknown) => {
-    if (systemCode(error) !== 'ENOENT') throw error;
-    return open(resolve(dirname(link), text), 'r').catch((cause: unknown) => {
-      throw new FerryError('BLOB_MISSING', `there is no blob ${text}`, {
-        kind: 'storage',
-        hint: 'with "payloads: spool" the worker must see the blob directory; a blob that is gone is dropped by its producer',
-        cause,
-      });
+  const handle = await open(resolve(dirname(link), text), 'r').catch((cause: unknown) => {
+    throw new FerryError('BLOB_MISSING', `there is no blob ${text}`, {
+      kind: 'storage',
+      hint: 'with "payloads: spool" the worker must see the blob directory; a blob that is gone is dropped by its producer',
+      cause,
     });
   });
   const { size, ino, mtimeMs } = await handle.stat();

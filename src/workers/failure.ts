@@ -25,13 +25,15 @@ export function attemptEnd(error: unknown, stopping: boolean): AttemptEnd {
   if (stopping && e.name === 'AbortError') return { is: 'stopped' };
   const fromDestination = e instanceof FerryError && e.kind === 'destination';
   const afterT = e instanceof FerryError && e.context['afterT'] === true;
+  const echoed = e instanceof FerryError && e.context['echoed'] === true;
   return {
     is: 'failed',
     failure: {
       error: routeError(e),
       counted: fromDestination,
       uncertain: afterT,
-      resend: fromDestination && !afterT,
+      resend: fromDestination && !echoed,
+      echoed,
     },
   };
 }

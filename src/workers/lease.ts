@@ -16,6 +16,8 @@ export interface LeaseOptions {
   /** Asks Redis for another `leaseMs`; false: somebody else holds it now. Rejects: Redis is away. */
   renew: () => Promise<boolean>;
   now?: () => number;
+  /** The wall clock, which goes on while a machine is suspended. */
+  wallNow?: () => number;
 }
 
 /**
@@ -33,14 +35,18 @@ export class Lease {
   readonly #controller = new AbortController();
   readonly #options: LeaseOptions;
   readonly #now: () => number;
+  readonly #wallNow: () => number;
   #validUntil: number;
+  #wallValidUntil: number;
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
 
   constructor(options: LeaseOptions) {
     this.#options = options;
     this.#now = options.now ?? (() => performance.now());
+    this.#wallNow = options.wallNow ?? Date.now;
     this.#validUntil = options.startedAt + options.leaseMs - LEASE_MARGIN_MS;
+    this.#wallValidUntil = this.#wallNow() + (this.#validUntil - this.#now());
     this.#schedule();
   }
 
@@ -50,7 +56,12 @@ export class Lease {
   }
 
   isValid(): boolean {
-    return !this.#controller.signal.aborted && this.#now() < this.#validUntil;
+    // Either clock ends it: one stands still in a suspended machine, the other may be set.
+    return (
+      !this.#controller.signal.aborted &&
+      this.#now() < this.#validUntil &&
+      this.#wallNow() < this.#wallValidUntil
+    );
   }
 
   /** Ends renewing; says nothing to Redis. */
@@ -82,6 +93,7 @@ export class Lease {
         return;
       }
       this.#validUntil = asked + this.#options.leaseMs - LEASE_MARGIN_MS;
+      this.#wallValidUntil = this.#wallNow() + (this.#validUntil - this.#now());
       this.#schedule();
     } catch {
       clearTimeout(this.#timer);

@@ -165,7 +165,7 @@ class WorkerRole implements Role {
       }
       return sleepJob(job, token, UNKNOWN_DESTINATION_PAUSE_MS);
     }
-    const entrance = await gate.enter();
+    const entrance = await gate.enter(job.queueName === BATCH_QUEUE ? 'batch' : 'blob');
     if (!entrance.entered) return sleepJob(job, token, entrance.ms);
     try {
       if (this.#stop.stopping) return await sleepJob(job, token, 0);

@@ -1,7 +1,9 @@
-import { mkdir, readdir, unlink } from 'node:fs/promises';
+import { mkdir, readdir, rename, unlink } from 'node:fs/promises';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import type { QueueAccess } from '../queue/access.js';
+import { FerryError } from '../shared/errors.js';
 import { type HeldLock, tryTakeLock } from '../shared/fileLock.js';
 
 /**
@@ -19,9 +21,20 @@ export class WorkerRegistry {
     this.#workerId = workerId;
   }
 
+  /** @throws FerryError WORKER_LOCK when the file system of the state directory has no locks */
   async enter(): Promise<void> {
     await mkdir(this.#dir, { recursive: true, mode: 0o700 });
-    this.#own = await tryTakeLock(join(this.#dir, this.#workerId), 'exclusive');
+    // Locked before it has a name that others look at: a file without a lock means a dead worker.
+    const path = join(this.#dir, this.#workerId);
+    const draft = join(this.#dir, `.${this.#workerId}`);
+    this.#own = await tryTakeLock(draft, 'exclusive');
+    if (this.#own === null) {
+      throw new FerryError('WORKER_LOCK', `cannot lock ${draft}`, {
+        kind: 'storage',
+        hint: 'put the state directory on a local disk',
+      });
+    }
+    await rename(draft, path);
   }
 
   async leave(): Promise<void> {
@@ -37,15 +50,21 @@ export class WorkerRegistry {
    * delivered.
    */
   async freeLeasesOfTheDead(access: QueueAccess, log: Logger): Promise<void> {
-    const dead: string[] = [];
-    for (const workerId of await readdir(this.#dir)) {
-      if (workerId === this.#workerId) continue;
-      const lock = await tryTakeLock(join(this.#dir, workerId), 'exclusive');
-      if (lock === null) continue; // alive
-      dead.push(workerId);
-      await lock.release();
+    const dead = new Map<string, HeldLock>();
+    try {
+      for (const workerId of await readdir(this.#dir)) {
+        // Locks of another host are not seen on a shared disk.
+        if (workerId === this.#workerId || !workerId.startsWith(`${hostname()}.`)) continue;
+        const lock = await tryTakeLock(join(this.#dir, workerId), 'exclusive');
+        if (lock !== null) dead.set(workerId, lock); // else it is alive
+      }
+      if (dead.size > 0) await this.#free([...dead.keys()], access, log);
+    } finally {
+      for (const lock of dead.values()) await lock.release();
     }
-    if (dead.length === 0) return;
+  }
+
+  async #free(dead: readonly string[], access: QueueAccess, log: Logger): Promise<void> {
     for (const route of await access.order.routes()) {
       const state = await access.order.state(route);
       const owner = dead.find((workerId) => state?.holder.startsWith(`${workerId}.`));

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { existsSync, readFileSync, statSync } from 'node:fs';
-import { cp, mkdir, rm, writeFile } from 'node:fs/promises';
+import { existsSync, lstatSync, readFileSync, statSync } from 'node:fs';
+import { cp, mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
@@ -168,6 +168,79 @@ describe('a blob', () => {
     await writer.commit();
     await site.arrived('foo', writer.written);
     assert.ok(!existsSync(site.path('blob/=1.x')));
+  });
+});
+
+describe('a blob directory', () => {
+  it('with a link that cannot be followed holds up neither the journal nor other blobs', async () => {
+    const site = await Site.make();
+    const { port } = await site.startReceiver();
+    await site.configure({
+      destinations: { replica: { port } },
+      journals: [`${FOO}, blobs: blob/, to: replica`],
+    });
+    await mkdir(site.path('blob'));
+    await symlink('=loop.x', site.path('blob/=loop.x'));
+    await symlink('12345', site.path('blob/=number.x'));
+    await symlink('../key', site.path('blob/=out.x'));
+    const image = randomBytes(100);
+    await announceBlob(site.path('blob'), '=1.x', '1.x', image);
+    const ferry = await site.start('run');
+    const writer = new Writer(site.path('fifo/foo'));
+    await writer.commit();
+    await site.arrived('foo', writer.written);
+    await until('the link is gone', () => !existsSync(site.path('blob/=1.x')), ARRIVAL_MS);
+    assert.deepEqual(await site.receivedBlob('foo', '1.x'), image);
+    await ferry.line(/"link":"=loop.x".*ELOOP/);
+    assert.ok(lstatSync(site.path('blob/=out.x')).isSymbolicLink());
+  });
+
+  it('is delivered although Redis was flushed while its blob waited', async () => {
+    await redis.flushAll();
+    const site = await Site.make();
+    const receiver = await site.startReceiver();
+    await receiver.process.kill('SIGTERM');
+    await site.configure({
+      redis: redis.tcpUrl,
+      destinations: { replica: { port: receiver.port } },
+      journals: [`${FOO}, blobs: blob/, to: replica`],
+    });
+    await mkdir(site.path('blob'));
+    const image = randomBytes(100);
+    await announceBlob(site.path('blob'), '=1.x', '1.x', image);
+    await site.start('run');
+    const waits = async () => {
+      const { pendingBlobs, lastErrorCode } = await site.route('foo@replica');
+      return pendingBlobs === 1 && lastErrorCode === 'CONNECTION_REFUSED';
+    };
+    await until('the blob waits, and status says why', waits);
+    await redis.flushAll();
+    await site.startReceiver(receiver.port);
+    await until('the link is gone', () => !existsSync(site.path('blob/=1.x')), ARRIVAL_MS);
+    assert.deepEqual(await site.receivedBlob('foo', '1.x'), image);
+  });
+
+  it('is delivered although its worker was killed before it woke the blob', async () => {
+    const site = await Site.make();
+    const { port } = await site.startReceiver();
+    await site.configure({
+      destinations: { replica: { port } },
+      journals: [`${FOO}, blobs: blob/, to: replica`],
+    });
+    await mkdir(site.path('blob'));
+    const writer = new Writer(site.path('fifo/foo'));
+    await writer.commit();
+    const image = randomBytes(100);
+    await announceBlob(site.path('blob'), '=1.x', '1.x', image);
+    const killed = startFerry(['run'], {
+      cwd: site.dir,
+      env: { FERRY_CRASH_AT: 'worker.acked' },
+    });
+    assert.deepEqual(await killed.end(), { code: null, signal: 'SIGKILL' });
+    await site.start('run');
+    await until('the link is gone', () => !existsSync(site.path('blob/=1.x')), ARRIVAL_MS);
+    assert.deepEqual(await site.receivedBlob('foo', '1.x'), image);
+    await site.arrived('foo', writer.written);
   });
 });
 

@@ -6,7 +6,13 @@ import { failOnLeaks } from '../support/leaks.js';
 import { batch, blob, openQueueFixture, openRoute, STREAM } from './helpers.js';
 
 const NO_ERROR = { code: 'X', message: 'x', at: 0 };
-const failed = { error: NO_ERROR, resend: true, counted: true, uncertain: false };
+const failed = {
+  error: NO_ERROR,
+  resend: true,
+  echoed: false,
+  counted: true,
+  uncertain: false,
+};
 
 const q = await openQueueFixture();
 const { order } = q;
@@ -194,6 +200,18 @@ describe('the scripts of a route', () => {
       assert.deepEqual(await order.fail(job, 'w1', failed), { is: 'stale' });
     });
 
+    it('never asks for the previous batch again once the far side answered this one', async () => {
+      await openRoute(order);
+      const [first, second] = (await accepted(1, 2)) as [BatchJob, BatchJob];
+      await acked(first);
+      await order.begin(second, 'w1');
+      await order.fail(second, 'w1', { ...failed, resend: false, echoed: true, uncertain: true });
+      await order.begin(second, 'w2');
+      await order.fail(second, 'w2', failed);
+      const again = await order.begin(second, 'w3');
+      assert.ok(again.is === 'go' && again.repeat === null);
+    });
+
     it('asks for the previous batch once more, until it was repeated', async () => {
       await openRoute(order);
       const [first, second] = (await accepted(1, 2)) as [BatchJob, BatchJob];
@@ -202,7 +220,7 @@ describe('the scripts of a route', () => {
       await order.fail(second, 'w1', failed);
       const again = await order.begin(second, 'w2');
       assert.ok(again.is === 'go' && again.repeat?.sequence === 1);
-      await order.repeated(second, 'w2', true);
+      await order.repeated(second, 'w2');
       await order.release(second, 'w2');
       const after = await order.begin(second, 'w3');
       assert.ok(after.is === 'go' && after.repeat === null);
@@ -282,10 +300,8 @@ describe('the scripts of a route', () => {
       assert.equal(await order.endBlob(blob(1), 'w1', { confirm: sent }), true);
       assert.equal((await order.beginBlob(blob(1), 'b', 'w2')).is, 'delivered');
       assert.equal((await order.beginBlob(blob(2), 'b2', 'w2')).is, 'go');
-      assert.deepEqual(await order.confirmedBlob('foo@replica', STREAM, '=1.img'), {
-        version: 1,
-        sent,
-      });
+      const confirmed = await order.confirmedBlobs('foo@replica', STREAM);
+      assert.deepEqual([...confirmed.values()], [{ version: 1, sent }]);
     });
 
     it('wait for the batch before, and know a foreign stream', async () => {

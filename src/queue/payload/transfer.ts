@@ -23,6 +23,8 @@ export interface TransferWish {
   /** First chunk not yet taken, and the first that is not wanted yet. */
   next: number;
   until: number;
+  /** `next` was waited for in vain: it has expired, or a lost answer took it. */
+  missing: boolean;
   /** When the worker last renewed it, ms since the epoch by the worker's clock. */
   at: number;
 }

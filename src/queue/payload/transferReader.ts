@@ -45,7 +45,13 @@ export class TransferReader {
    */
   async open(subject: TransferSubject, signal: AbortSignal): Promise<OpenTransfer> {
     const id = randomUUID();
-    const wish: TransferWish = { subject, next: 0, until: CHUNKS_IN_FLIGHT, at: 0 };
+    const wish: TransferWish = {
+      subject,
+      next: 0,
+      until: CHUNKS_IN_FLIGHT,
+      missing: false,
+      at: 0,
+    };
     const close = async (): Promise<void> => {
       this.#waiting.delete(id);
       await this.#client.hdel(this.#keys.wants(), id);
@@ -97,10 +103,13 @@ export class TransferReader {
   async #take(id: string, part: string, wish: TransferWish, signal: AbortSignal): Promise<Buffer> {
     const key = this.#keys.transferPart(id, part);
     const giveUpAt = performance.now() + TRANSFER_PATIENCE_MS;
-    for (;;) {
+    for (let asked = 0; ; asked += 1) {
       const came = new Promise<void>((resolve) => this.#waiting.set(id, resolve));
       const value = await this.#client.getdelBuffer(key);
-      if (value !== null) return value;
+      if (value !== null) {
+        wish.missing = false;
+        return value;
+      }
       signal.throwIfAborted();
       if (performance.now() > giveUpAt) {
         throw new FerryError('PAYLOAD_UNREACHABLE', 'no producer offers the payload', {
@@ -108,6 +117,7 @@ export class TransferReader {
           hint: `start the producer of journal ${wish.subject.journal}: its payload is read from there`,
         });
       }
+      wish.missing = asked > 0;
       await this.#tell(id, wish);
       await soon(came, WISH_AGAIN_MS, signal);
     }

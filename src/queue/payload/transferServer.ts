@@ -86,6 +86,7 @@ export class TransferServer {
       const serving = known ?? (await this.#open(id, wish));
       if (serving === null) return;
       serving.until = Math.max(serving.until, wish.until);
+      if (wish.missing && !serving.busy) serving.uploaded = Math.min(serving.uploaded, wish.next);
       await this.#upload(id, serving);
     } catch (err) {
       this.log.debug({ err, transfer: id }, 'transfer step failed; the worker asks again');

@@ -11,6 +11,9 @@
     | {'stale', head} another holder, another generation, or not the head
   Asked again by the same holder it answers 'acked' again: the first answer may have been lost.
 ]]
+-- Redis refuses a script's first growing write when its memory is full; this one frees nothing and
+-- is always allowed, so that acks, which free payload, get through.
+redis.call('HDEL', KEYS[1], '')
 local r = redis.call('HMGET', KEYS[1], 'generation', 'head', 'holder', 'tail', 'ackHolder')
 if not r[1] then return { 'stale', 0 } end
 local seq, head = tonumber(ARGV[2]), tonumber(r[2])
@@ -19,7 +22,7 @@ if not repeated then
   if r[1] ~= ARGV[1] or head ~= seq or r[3] ~= ARGV[3] then return { 'stale', head } end
   head = seq + 1
   redis.call('HSET', KEYS[1], 'head', head, 'previous', seq, 'holder', '', 'lease', 0,
-    'attempts', 0, 'error', '', 'resend', 0, 'ackHolder', ARGV[3])
+    'attempts', 0, 'error', '', 'resend', 0, 'survived', 0, 'ackHolder', ARGV[3])
   redis.call('HINCRBY', KEYS[1], 'batches', 1)
   redis.call('HINCRBY', KEYS[1], 'bytes', ARGV[4])
   local before = redis.call('HGET', KEYS[2], seq - 1)
@@ -33,7 +36,9 @@ if not repeated then
   redis.call('PUBLISH', ARGV[5], 'ack ' .. ARGV[6])
 end
 local answer = { 'acked', head, tonumber(r[4]) }
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', seq)) do
+-- Few at a time: their producer wakes the others, and those whose promotion fails.
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', seq, 'LIMIT', 0, 100)) do
+  redis.call('ZREM', KEYS[3], id)
   answer[#answer + 1] = id
 end
 return answer

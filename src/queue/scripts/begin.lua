@@ -14,6 +14,7 @@
     {'wait', ms}   somebody holds the lease, or may still hold one from before a loss of Redis
   A run of a blocked head means that somebody retried it: the block is cleared.
 ]]
+redis.call('HDEL', KEYS[1], '') -- as in ack.lua: allowed when memory is full
 local r = redis.call('HMGET', KEYS[1], 'generation', 'run', 'head', 'tail', 'paused', 'lease',
   'notBefore', 'previous', 'blocked', 'resend', 'attempts', 'holder')
 if not r[1] then return { 'closed' } end

@@ -9,6 +9,7 @@
   Answers: {'go', interval} | {'closed'} | {'stale'} another stream
     | {'delivered'} this version or a later one is confirmed | {'park'} | {'wait', ms}
 ]]
+redis.call('HDEL', KEYS[1], '') -- as in ack.lua: allowed when memory is full
 local r = redis.call('HMGET', KEYS[1], 'stream', 'run', 'head', 'paused', 'interval', 'notBefore')
 if not r[1] or r[2] ~= ARGV[2] then return { 'closed' } end
 if r[1] ~= ARGV[1] then return { 'stale' } end

@@ -8,6 +8,7 @@
 
   Answers: 1 done | 0 no longer the holder
 ]]
+redis.call('HDEL', KEYS[1], '') -- as in ack.lua: allowed when memory is full
 local raw = redis.call('HGET', KEYS[1], ARGV[2])
 if not raw then return 0 end
 local state = cjson.decode(raw)

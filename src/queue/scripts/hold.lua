@@ -7,6 +7,7 @@
   Answers: {'held', head, tail, generation} state after it | {'unknown'} no such route
   A send that is on its way when a pause comes is finished; the next one is parked.
 ]]
+redis.call('HDEL', KEYS[1], '') -- as in ack.lua: allowed when memory is full
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 'unknown' } end
 if ARGV[1] == 'pause' then redis.call('HSET', KEYS[1], 'paused', 1) end
 if ARGV[1] == 'resume' then redis.call('HSET', KEYS[1], 'paused', 0) end

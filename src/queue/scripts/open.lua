@@ -13,7 +13,8 @@
     holder epoch lease      who sends now, how many sends there were, until when (Redis ms)
     notBefore               no begin before this time (Redis ms): an older lease may still live
     paused blocked          operator's hold; sequence that ran out of attempts
-    attempts error resend   failures of the head; the last one as JSON; 1: confirm previous again
+    attempts error          failures of the head; the last one as JSON
+    resend survived         1: confirm previous again; 1: the far side is known to have ended it
     interval maxAttempts    from the configuration of the journal
     batches bytes repeats   totals confirmed; sends that may have been repeats
     ackHolder               holder of the last ack, so that asking twice is answered alike
@@ -21,6 +22,7 @@
   Answers: {'open', head, tail} | {'differs', stream, generation} when the hash is not what the
   caller compared (resume), or is already of this or a later generation (reset).
 ]]
+redis.call('HDEL', KEYS[1], '') -- as in ack.lua: allowed when memory is full
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local cur = redis.call('HMGET', KEYS[1], 'stream', 'generation', 'head', 'tail', 'epoch')
@@ -38,7 +40,8 @@ else
     'stream', ARGV[3], 'generation', ARGV[4],
     'head', ARGV[6], 'tail', tonumber(ARGV[6]) - 1, 'previous', ARGV[7],
     'holder', '', 'ackHolder', '', 'epoch', cur[5] or 0, 'lease', 0,
-    'blocked', '', 'attempts', 0, 'resend', 0, 'error', '')
+    'blocked', '', 'attempts', 0, 'resend', 0, 'survived', 0,
+    'error', '')
   redis.call('HSETNX', KEYS[1], 'paused', 0)
   redis.call('HSETNX', KEYS[1], 'batches', 0)
   redis.call('HSETNX', KEYS[1], 'bytes', 0)

@@ -6,6 +6,7 @@
 
   Answers: 1 done | 0 no longer the holder
 ]]
+redis.call('HDEL', KEYS[1], '') -- as in ack.lua: allowed when memory is full
 local r = redis.call('HMGET', KEYS[1], 'generation', 'holder')
 if r[1] ~= ARGV[1] or r[2] ~= ARGV[2] then return 0 end
 local ms = tonumber(ARGV[3])

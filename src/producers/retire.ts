@@ -1,0 +1,63 @@
+import type { QueueAccess } from '../queue/access.js';
+import { blobKey } from '../queue/jobs.js';
+import { blobJobId } from '../queue/keys.js';
+import type { PayloadStore } from '../queue/payload/payloadStore.js';
+import type { RouteState } from '../queue/routeOrder.js';
+import { routeName } from '../shared/identity.js';
+import type { Spool } from './spool/spool.js';
+
+export interface RetireParts {
+  access: QueueAccess;
+  payloads: PayloadStore;
+  spool: Spool;
+}
+
+/**
+ * Payload and jobs of a generation that is over; its numbers are dense. A job that is being
+ * worked on stays, and finds itself stale.
+ */
+export async function removeJobs(
+  { access, payloads, spool }: RetireParts,
+  route: string,
+  state: RouteState,
+): Promise<void> {
+  let last: Awaited<ReturnType<QueueAccess['order']['accepted']>> = null;
+  for (let seq = Math.max(1, state.head - 1); seq <= state.tail; seq += 1) {
+    const old = await access.order.accepted(route, seq);
+    if (old === null) continue;
+    last = old;
+    await payloads.remove(old);
+  }
+  // A feed that was killed may have put the next one's payload, and not yet have had it accepted.
+  const next = spool.batch(state.tail + 1);
+  if (last !== null && next !== undefined) {
+    await payloads.remove({ ...last, sequence: next.sequence, bytes: next.bytes });
+  }
+  await access.queues.removeBatches(route, state.generation, state.head, state.tail);
+}
+
+/**
+ * Takes a route out of Redis that goes by this name no longer: its acks come over to the spool
+ * (under `keptAs`), its jobs and payload go away, so that no worker sends or meets them any more.
+ *
+ * @returns false when Redis holds nothing of it in this stream
+ */
+export async function retireRoute(
+  parts: RetireParts,
+  journal: string,
+  destination: string,
+  keptAs: string,
+): Promise<boolean> {
+  const { access, spool } = parts;
+  const route = routeName(journal, destination);
+  const state = await access.order.state(route);
+  if (state === null || state.stream !== spool.stream) return false;
+  await spool.recordAck(keptAs, state.head - 1); // monotone: an older one changes nothing
+  await removeJobs(parts, route, state);
+  for (const blob of spool.pendingBlobs()) {
+    const id = blobJobId(route, spool.stream, blobKey(blob.link), blob.version);
+    await access.queues.blobs.remove(id).catch(() => 0);
+  }
+  await access.order.forget(route);
+  return true;
+}
