@@ -49,6 +49,8 @@ export class JournalPipeline {
   #spool: Spool | null = null;
   #recovered = false;
   #orphansRetired = false;
+  /** Since the start, or since Redis was away: a kill may have left some asleep. */
+  #blobsWoken = false;
   #capture: JournalCapture | null = null;
   #routes: RouteFeed[] = [];
   #blobs: BlobFeed | null = null;
@@ -84,6 +86,7 @@ export class JournalPipeline {
   redisChanged(): void {
     for (const route of this.#routes) route.close();
     this.#blobs?.forgetJobs();
+    this.#blobsWoken = false;
     this.look();
   }
 
@@ -156,6 +159,8 @@ export class JournalPipeline {
     }
     if (this.#blobs?.pending) {
       await this.#blobs.step();
+      if (!this.#blobsWoken) await this.#blobs.wake();
+      this.#blobsWoken = true;
       await this.#blobs.dropDangling();
       this.#p.onActive();
     }
@@ -284,7 +289,10 @@ export class JournalPipeline {
             payloads,
             formerStreams,
             log,
-            onReset: () => this.#blobs?.forgetJobs(),
+            onReset: () => {
+              this.#blobs?.forgetJobs();
+              this.#blobsWoken = false;
+            },
           }),
       );
       if (journal.blobsDir !== null) {
