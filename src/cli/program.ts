@@ -6,6 +6,7 @@ import { producerCommand } from './producer.js';
 import { receiverCommand } from './receiver.js';
 import { runCommand } from './run.js';
 import { statusCommand } from './status.js';
+import { pauseCommand, replayCommand, resumeCommand } from './verdict.js';
 import { workerCommand } from './worker.js';
 
 /** The whole command line. Usage errors are thrown as CommanderError, after their message. */
@@ -23,6 +24,9 @@ export function createProgram(): Command {
     workerCommand(),
     receiverCommand(),
     statusCommand(),
+    pauseCommand(),
+    resumeCommand(),
+    replayCommand(),
     configCommand(),
   ];
   for (const command of commands) program.addCommand(command);

@@ -13,7 +13,8 @@ export interface FerryConfig {
   payloads: 'spool' | 'redis';
   destinations: ReadonlyMap<string, DestinationConfig>;
   journals: readonly JournalRule[];
-  archive: { keepMs: number; maxBytes: number };
+  /** Null when the file does not speak of it. */
+  archive: { keepMs: number; maxBytes: number } | null;
   dashboard: DashboardConfig | null;
   metrics: { listen: ListenAddress } | null;
   receiver: ReceiverConfig | null;

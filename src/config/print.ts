@@ -39,10 +39,13 @@ export function printConfig(config: FerryConfig): string {
         ]),
       ),
       journals: config.journals.map(journalOf),
-      archive: {
-        keep: formatDuration(config.archive.keepMs),
-        maxBytes: formatSize(config.archive.maxBytes),
-      },
+      ...optional(
+        'archive',
+        config.archive && {
+          keep: formatDuration(config.archive.keepMs),
+          maxBytes: formatSize(config.archive.maxBytes),
+        },
+      ),
       ...optional('dashboard', dashboardOf(config)),
       ...optional('metrics', config.metrics && { listen: addressOf(config.metrics.listen) }),
       ...optional('receiver', receiverOf(config)),

@@ -196,7 +196,7 @@ export const ferrySchema = z.strictObject({
   payloads: z.enum(['spool', 'redis']).default('spool'),
   destinations: z.record(nameField(DESTINATION_NAME_FORBIDDEN), destination).default({}),
   journals: z.array(journal).default([]),
-  archive: archive.prefault({}),
+  archive: archive.optional(),
   dashboard: dashboard.optional(),
   metrics: z.strictObject({ listen }).optional(),
   receiver: receiver.optional(),

@@ -244,7 +244,6 @@ export class RouteFeed {
       waitMs: state.run !== runId && mayHaveLost ? LEASE_MS : 0,
       intervalMs: journal.intervalMs,
       maxAttempts: journal.attempts,
-      paused: this.#mark().paused,
     });
     if (answer.is !== 'open') return; // changed under us: the next step looks again
     await this.#opened(runId, answer.head, answer.tail);
@@ -289,8 +288,13 @@ export class RouteFeed {
     if (head - 1 > this.#mark().acked) await this.#p.spool.recordAck(this.destination, head - 1);
   }
 
-  /** Writes down in the spool how far the route has come. */
+  /** Writes down in the spool how far the route has come, and what the operator said meanwhile. */
   async #takeOver(state: RouteState): Promise<void> {
+    if (state.paused !== this.#mark().paused) {
+      await this.#p.spool.recordVerdict(this.destination, {
+        kind: state.paused ? 'pause' : 'resume',
+      });
+    }
     for (let seq = this.#head; seq < state.head; seq += 1) this.#queuedBytes.delete(seq);
     this.#head = state.head;
     this.#tail = state.tail;

@@ -1,9 +1,6 @@
-import { stat } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import type { FerryConfig } from '../config/model.js';
-import type { RedisTarget } from '../queue/connection.js';
-import { ping } from '../queue/embedded/ping.js';
-import { preparePlaces, readRecord } from '../queue/embedded/places.js';
+import { findRunningRedis } from '../queue/embedded/findRunning.js';
 import type { BatchJob } from '../queue/jobs.js';
 import { Keys } from '../queue/keys.js';
 import { type RouteError, RouteOrder, type RouteState } from '../queue/routeOrder.js';
@@ -29,7 +26,7 @@ export interface RedisView {
 
 /** Everything that status needs of Redis, in one look; an empty one when Redis is away. */
 export async function viewRedis(config: FerryConfig, log: Logger): Promise<RedisView> {
-  const target = await targetOf(config);
+  const target = await findRunningRedis(config);
   if (target === null)
     return away('the embedded Redis is not running: no role of this state directory is');
   const scripts = new ScriptConnection(target, log.child({}, { level: 'silent' }));
@@ -75,17 +72,4 @@ async function look(scripts: ScriptConnection, keys: Keys): Promise<RedisView> {
 
 function away(error: string): RedisView {
   return { summary: { ok: false, durability: null, error }, routes: new Map() };
-}
-
-/** null: the embedded server is not running. It is never started from here. */
-async function targetOf(config: FerryConfig): Promise<RedisTarget | null> {
-  if (config.redis.kind === 'url') return { config: config.redis };
-  const exists = await stat(config.stateDir).then(
-    () => true,
-    () => false,
-  );
-  if (!exists) return null;
-  const record = await readRecord(await preparePlaces(config.stateDir));
-  if (record === null || (await ping(record.socketPath)) === 'none') return null;
-  return { config: config.redis, socketPath: record.socketPath };
 }

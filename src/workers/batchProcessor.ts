@@ -160,7 +160,7 @@ export class BatchProcessor {
     if (verdict.is === 'blocked') {
       log.error(
         { ...facts, err: error },
-        'the route is blocked: its batch ran out of attempts; commits gather safely until somebody replays or skips it',
+        'the route is blocked: its batch ran out of attempts; commits gather safely until somebody says: ferry replay ROUTE',
       );
       throw new UnrecoverableError(end.failure.error.message);
     }

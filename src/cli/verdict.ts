@@ -1,0 +1,31 @@
+import { Command } from 'commander';
+import { loadConfig } from '../config/load.js';
+import { applyVerdict, type VerdictKind } from '../operator/verdicts.js';
+import { commandLogger, type GlobalOptions } from './options.js';
+
+/** `ferry pause ROUTE`: captures go on, nothing is sent. */
+export function pauseCommand(): Command {
+  return verdictCommand('pause', 'hold a route: captures go on, nothing is sent', 'paused');
+}
+
+/** `ferry resume ROUTE`. */
+export function resumeCommand(): Command {
+  return verdictCommand('resume', 'let a paused route go on', 'resumed');
+}
+
+/** `ferry replay ROUTE`: fresh attempts for its head, now. */
+export function replayCommand(): Command {
+  return verdictCommand('replay', 'give a blocked batch fresh attempts, now', 'tried again');
+}
+
+function verdictCommand(kind: VerdictKind, description: string, done: string): Command {
+  return new Command(kind)
+    .description(description)
+    .argument('<route>', 'a route (foo@replica), a journal with one route, or a glob')
+    .action(async (pattern: string, _options: unknown, command: Command) => {
+      const options = command.optsWithGlobals<GlobalOptions>();
+      const config = loadConfig(options.config);
+      const routes = await applyVerdict(config, commandLogger(options), kind, pattern);
+      for (const route of routes) process.stdout.write(`${route}: ${done}\n`);
+    });
+}

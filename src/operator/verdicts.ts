@@ -1,0 +1,110 @@
+import { mkdir } from 'node:fs/promises';
+import { userInfo } from 'node:os';
+import type { Logger } from 'pino';
+import { globToRegExp } from '../config/glob.js';
+import type { FerryConfig } from '../config/model.js';
+import { findRunningRedis } from '../queue/embedded/findRunning.js';
+import { JobQueues } from '../queue/jobQueues.js';
+import { batchJobId, Keys } from '../queue/keys.js';
+import { RouteOrder } from '../queue/routeOrder.js';
+import { ScriptConnection } from '../queue/scriptConnection.js';
+import { wakeHead } from '../queue/wake.js';
+import { audit } from '../shared/audit.js';
+import { FerryError } from '../shared/errors.js';
+import { parseRouteName } from '../shared/identity.js';
+
+/** What an operator can say about routes; none of it can change their order. */
+export type VerdictKind =
+  /** What is on its way is finished; then nothing is sent until `resume`. Captures go on. */
+  | 'pause'
+  | 'resume'
+  /** A blocked batch gets fresh attempts, a retrying one its next attempt, now. */
+  | 'replay';
+
+/** An operator waits for this answer. */
+const PATIENCE_MS = 5_000;
+
+/**
+ * Applies a verdict to every route that the pattern names: a route, a glob, or a journal's name
+ * where it has one route only. The producer takes a pause over into its spool at its next look.
+ *
+ * @returns the routes it was applied to
+ * @throws FerryError REDIS_NOT_RUNNING, ROUTE_UNKNOWN (kind usage), ROUTE_AMBIGUOUS (kind usage)
+ */
+export async function applyVerdict(
+  config: FerryConfig,
+  log: Logger,
+  kind: VerdictKind,
+  pattern: string,
+): Promise<string[]> {
+  const target = await findRunningRedis(config);
+  if (target === null) throw notRunning('the embedded Redis is not running');
+  const keys = new Keys(config.redis.prefix);
+  const scripts = new ScriptConnection(target, log);
+  const queues = new JobQueues(target, keys, log);
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    const patience = new Promise<never>((_, reject) => {
+      timer = setTimeout(
+        () => reject(scripts.refusal ?? notRunning('Redis does not answer')),
+        PATIENCE_MS,
+      );
+    });
+    await Promise.race([scripts.ready(), patience]);
+    const order = new RouteOrder(scripts, keys);
+    const routes = named(pattern, await order.routes());
+    for (const route of routes) {
+      await applyToRoute(order, queues, kind, route);
+      await scripts.client.publish(keys.news(), `ack ${route}`);
+      await mkdir(config.stateDir, { recursive: true, mode: 0o700 });
+      await audit(config.stateDir, { event: kind, route, detail: { by: userInfo().username } });
+    }
+    return routes;
+  } finally {
+    clearTimeout(timer);
+    await queues.close();
+    await scripts.close();
+  }
+}
+
+async function applyToRoute(
+  order: RouteOrder,
+  queues: JobQueues,
+  kind: VerdictKind,
+  route: string,
+): Promise<void> {
+  const after = await order.hold(route, kind === 'replay' ? 'unblock' : kind);
+  if (after === null || kind === 'pause') return;
+  await wakeHead(order, queues, route);
+  if (kind === 'replay' && after.head <= after.tail) {
+    // One that sleeps until its interval is over is to be tried now.
+    await queues.promoteBatch(batchJobId(route, after.generation, after.head));
+  }
+}
+
+function named(pattern: string, routes: readonly string[]): string[] {
+  const exact = routes.filter((route) => route === pattern);
+  if (exact.length > 0) return exact;
+  const ofJournal = routes.filter((route) => parseRouteName(route).journal === pattern);
+  if (ofJournal.length === 1) return ofJournal;
+  if (ofJournal.length > 1) {
+    throw new FerryError('ROUTE_AMBIGUOUS', `journal ${pattern} has ${ofJournal.length} routes`, {
+      kind: 'usage',
+      hint: `name one of ${ofJournal.join(', ')}, or all of them: '${pattern}@*'`,
+    });
+  }
+  const glob = globToRegExp(pattern);
+  const matching = routes.filter((route) => glob.test(route));
+  if (matching.length > 0) return matching.sort();
+  throw new FerryError('ROUTE_UNKNOWN', `no route is named ${pattern}`, {
+    kind: 'usage',
+    hint: 'ferry status lists them; a route is known once its journal was captured',
+  });
+}
+
+function notRunning(what: string): FerryError {
+  return new FerryError('REDIS_NOT_RUNNING', what, {
+    kind: 'redis',
+    hint: 'start the producer first; a pause is kept across its restarts',
+  });
+}
