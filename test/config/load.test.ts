@@ -18,7 +18,7 @@ test('a minimal file gets every default', () => {
   assert.deepEqual(config.redis, { kind: 'embedded', prefix: 'ferry', allowWithoutAof: false });
   assert.equal(config.stateDir, '/etc/ferry/state');
   assert.equal(config.payloads, 'spool');
-  assert.deepEqual(config.archive, { keepMs: 7 * 86_400_000, maxBytes: 2 ** 30 });
+  assert.equal(config.archive, null);
   assert.deepEqual(config.destinations.get('replica'), {
     name: 'replica',
     host: 'replica.example.com',
