@@ -143,7 +143,10 @@ export class JournalPipeline {
     const size = await this.#journalSize();
     if (this.#spool === null && size === 0 && !(await this.#hasPast())) return;
     const { spool, capture } = await this.#ready();
-    if (!this.#recovered) await this.#recover(capture);
+    if (!this.#recovered) {
+      // What is in the spool goes on its way even while the journal cannot be looked at.
+      await this.#recover(capture).catch((error: unknown) => this.#sayProblem(error));
+    }
     // Redis away: the journal is left alone, its writer's bytes are safest where they are.
     if (this.#p.access.scripts.facts === null) return;
 

@@ -58,6 +58,8 @@ export async function retireRoute(
     const id = blobJobId(route, spool.stream, blobKey(blob.link), blob.version);
     await access.queues.blobs.remove(id).catch(() => 0);
   }
+  // Nothing is accepted any more: a later return of the route is not a loss.
+  await spool.recordGeneration(keptAs, state.generation + 1);
   await access.order.forget(route);
   return true;
 }

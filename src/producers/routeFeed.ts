@@ -195,7 +195,7 @@ export class RouteFeed {
     if (renamed) return this.#reset(null, facts.runId, LEASE_MS);
     if (state === null && mark.generation === 0) return this.#reset(null, facts.runId, 0);
     const movedOn = state !== null && this.#p.formerStreams.has(state.stream);
-    if (!movedOn && (state !== null || mark.accepted > 0)) {
+    if (!movedOn && (state !== null || mark.accepted > mark.acked)) {
       await this.#audit('redis-loss', {
         acked: mark.acked,
         accepted: mark.accepted,
@@ -221,7 +221,7 @@ export class RouteFeed {
     let found = false;
     for (const was of config.destinations.get(this.destination)?.was ?? []) {
       if (spool.route(was) !== undefined) continue; // another route by now
-      found ||= await retireRoute(this.#p, journal.name, was, this.destination);
+      if (await retireRoute(this.#p, journal.name, was, this.destination)) found = true;
     }
     return found;
   }

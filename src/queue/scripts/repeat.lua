@@ -7,6 +7,6 @@
 redis.call('HDEL', KEYS[1], '') -- as in ack.lua: allowed when memory is full
 local r = redis.call('HMGET', KEYS[1], 'generation', 'holder')
 if r[1] ~= ARGV[1] or r[2] ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], 'resend', 0, 'survived', 1)
+redis.call('HSET', KEYS[1], 'resend', 0)
 redis.call('HINCRBY', KEYS[1], 'repeats', 1)
 return 1
