@@ -78,6 +78,7 @@ export class BatchProcessor {
       renew: () => order.renew(batch, holder),
     });
     const leaveStop = stop.enter();
+    let repeating = go.repeat !== null;
     try {
       const signal = AbortSignal.any([lease.signal, stop.signal]);
       const mayConfirm = (): boolean => {
@@ -94,13 +95,14 @@ export class BatchProcessor {
           signal,
         });
         await order.repeated(batch, holder);
+        repeating = false;
       }
       await this.#p.delivery.sendBatch(destination, batch, go.previous, { mayConfirm, signal });
       crashPoint('worker.confirmed');
       await this.#acknowledge(batch, holder);
     } catch (error) {
       lease.stop();
-      return await this.#ended(job, token, holder, error);
+      return await this.#ended(job, token, holder, error, repeating);
     } finally {
       lease.stop();
       leaveStop();
@@ -135,7 +137,13 @@ export class BatchProcessor {
     crashPoint('worker.promoted');
   }
 
-  async #ended(job: Job<BatchJob>, token: string, holder: string, error: unknown): Promise<void> {
+  async #ended(
+    job: Job<BatchJob>,
+    token: string,
+    holder: string,
+    error: unknown,
+    repeating: boolean,
+  ): Promise<void> {
     const batch = job.data;
     const { order, log, stop } = this.#p;
     const end = attemptEnd(error, stop.stopping);
@@ -154,7 +162,9 @@ export class BatchProcessor {
       case 'failed':
         break;
     }
-    const verdict = await order.fail(batch, holder, end.failure);
+    // An answer to the repeat says nothing of the head, and not that the repeat was applied.
+    const failure = repeating ? { ...end.failure, echoed: false, resend: true } : end.failure;
+    const verdict = await order.fail(batch, holder, failure);
     if (verdict.is === 'stale') return sleepJob(job, token, LOST_PAUSE_MS);
     const facts = { route: batch.route, sequence: batch.sequence, attempts: verdict.attempts };
     if (verdict.is === 'blocked') {
@@ -162,7 +172,7 @@ export class BatchProcessor {
         { ...facts, err: error },
         'the route is blocked: its batch ran out of attempts; commits gather safely until somebody says: ferry replay ROUTE',
       );
-      throw new UnrecoverableError(end.failure.error.message);
+      throw new UnrecoverableError(failure.error.message);
     }
     log.warn({ ...facts, err: error, retryInMs: verdict.intervalMs }, 'not confirmed; retrying');
     return sleepJob(job, token, verdict.intervalMs);

@@ -1,3 +1,4 @@
+import { after } from 'node:test';
 import { pino } from 'pino';
 import type { RedisConfig } from '../../src/config/model.js';
 import { connectRedis, type RedisTarget } from '../../src/queue/connection.js';
@@ -34,11 +35,15 @@ export interface QueueFixture {
   queues: JobQueues;
   subscriber: Subscriber;
   data: ReturnType<typeof connectRedis>;
-  close(): Promise<void>;
+  /** What a test opened on this Redis itself: closed first. */
+  closing: (() => Promise<void>)[];
 }
 
 /** A real Redis of this test's own, and everything that the roles open on it. */
 export async function openQueueFixture(): Promise<QueueFixture> {
+  // Hooks run in the order of their registration: connections end before their server does.
+  let close = async (): Promise<void> => undefined;
+  after(() => close());
   const redis = await startTestRedis();
   const target: RedisTarget = { config: urlConfig(`unix://${redis.socketPath}`) };
   const keys = new Keys('ferry');
@@ -48,6 +53,14 @@ export async function openQueueFixture(): Promise<QueueFixture> {
   const subscriber = new Subscriber(target);
   const data = connectRedis(target, 'queue');
   data.on('error', () => undefined);
+  const closing: (() => Promise<void>)[] = [];
+  close = async () => {
+    for (const one of closing) await one();
+    await queues.close();
+    subscriber.close();
+    data.disconnect();
+    await scripts.close();
+  };
   return {
     redis,
     target,
@@ -57,13 +70,7 @@ export async function openQueueFixture(): Promise<QueueFixture> {
     queues,
     subscriber,
     data,
-    async close() {
-      await queues.close();
-      subscriber.close();
-      data.disconnect();
-      await scripts.close();
-      await redis.stop();
-    },
+    closing,
   };
 }
 

@@ -4,6 +4,7 @@ import {
   type AcceptAnswer,
   type AckAnswer,
   type FailAnswer,
+  type Failure,
   LEASE_MS,
   type OpenAnswer,
   type OpenRequest,
@@ -32,6 +33,7 @@ interface Stored {
   blocked: number | null;
   attempts: number;
   resend: boolean;
+  survived: boolean;
   interval: number;
   maxAttempts: number;
   batches: number;
@@ -100,6 +102,7 @@ export class RouteModel {
       blocked: null,
       attempts: 0,
       resend: false,
+      survived: false,
       interval: r.intervalMs,
       maxAttempts: r.maxAttempts,
       batches: before?.batches ?? 0,
@@ -137,6 +140,8 @@ export class RouteModel {
       s.blocked = null;
       s.attempts = 0;
     }
+    // Its last holder fell silent, maybe after its commit byte.
+    if (s.holder !== '') s.repeats += 1;
     s.epoch += 1;
     s.holder = holder;
     s.lease = this.now + LEASE_MS;
@@ -164,23 +169,24 @@ export class RouteModel {
     return true;
   }
 
-  repeated(job: BatchJob, holder: string, done: boolean): void {
+  repeated(job: BatchJob, holder: string): void {
     const s = this.#held(job, holder);
     if (s === null) return;
-    if (done) s.resend = false;
-    else s.repeats += 1;
+    s.resend = false;
+    s.repeats += 1;
   }
 
-  fail(
-    job: BatchJob,
-    holder: string,
-    f: { resend: boolean; counted: boolean; uncertain: boolean },
-  ): FailAnswer {
+  fail(job: BatchJob, holder: string, f: Omit<Failure, 'error'>): FailAnswer {
     const s = this.#held(job, holder);
     if (s === null || s.head !== job.sequence) return { is: 'stale' };
     giveBack(s);
     if (f.counted) s.attempts += 1;
-    if (f.resend) s.resend = true;
+    if (f.echoed) {
+      s.survived = true;
+      s.resend = false;
+    } else if (f.resend && !s.survived) {
+      s.resend = true;
+    }
     if (f.uncertain) s.repeats += 1;
     if (f.counted && s.maxAttempts > 0 && s.attempts >= s.maxAttempts) {
       s.blocked = job.sequence;
@@ -206,6 +212,7 @@ export class RouteModel {
     s.ackHolder = holder;
     s.attempts = 0;
     s.resend = false;
+    s.survived = false;
     s.batches += 1;
     s.bytes += job.bytes;
     s.accepted.delete(job.sequence - 1);
@@ -257,6 +264,8 @@ export class Wire {
   #last = 0;
   /** The sequence that must come next after a loss of Redis; null: there was none. */
   #rewoundTo: number | null = null;
+  /** The highest that the destination answered since the last loss: it had ended what was before. */
+  #answered = 0;
 
   /** `go` was answered. */
   go(job: BatchJob, holder: string, now: number): void {
@@ -288,6 +297,30 @@ export class Wire {
     );
     assert.ok(head <= this.confirmed + 1, `${head} would come before ${this.confirmed + 1}`);
     this.#rewoundTo = head;
+    this.#answered = 0;
+  }
+
+  /** The confirmed batch before the head is sent once more, in front of it. */
+  repeats(sequence: number, previous: number): void {
+    assert.equal(sequence, previous, 'another batch than the last confirmed one is repeated');
+    assert.ok(sequence <= this.confirmed, `${sequence} is repeated, but was never confirmed`);
+    assert.ok(
+      sequence >= this.#answered,
+      `${sequence} is sent again although the destination answered ${this.#answered}`,
+    );
+  }
+
+  /** The destination answered the commit byte of this one. */
+  answered(sequence: number): void {
+    this.#answered = Math.max(this.#answered, sequence);
+  }
+
+  confirms(sequence: number): void {
+    assert.ok(sequence <= this.confirmed + 1, `${sequence} was confirmed before its turn`);
+    this.confirmed = Math.max(this.confirmed, sequence);
+    // Redis is back at a state in which this holder had the lease already.
+    if (this.#rewoundTo === sequence) this.#rewoundTo = sequence + 1;
+    this.answered(sequence);
   }
 
   renewed(holder: string, now: number, answer: boolean): void {
@@ -299,10 +332,6 @@ export class Wire {
   /** The holder is through: confirmed, failed, or given up. */
   left(holder: string): void {
     this.#senders = this.#senders.filter((sender) => sender.holder !== holder);
-  }
-
-  isOn(holder: string, now: number): boolean {
-    return (this.#sender(holder)?.until ?? 0) > now;
   }
 
   #sender(holder: string): Sender | undefined {

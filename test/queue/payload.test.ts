@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { after, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import type { BatchJob } from '../../src/queue/jobs.js';
 import {
   CHUNK_BYTES,
@@ -20,7 +20,6 @@ import { tempDir } from '../support/tempDir.js';
 import { batch, openQueueFixture, silent } from './helpers.js';
 
 const q = await openQueueFixture();
-after(() => q.close());
 failOnLeaks();
 
 function sourceOf(bytes: Buffer, onRead?: () => void): PayloadSource {

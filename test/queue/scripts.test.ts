@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, beforeEach, describe, it } from 'node:test';
+import { beforeEach, describe, it } from 'node:test';
 import type { BatchJob } from '../../src/queue/jobs.js';
 import { LEASE_MS } from '../../src/queue/routeOrder.js';
 import { failOnLeaks } from '../support/leaks.js';
@@ -16,7 +16,6 @@ const failed = {
 
 const q = await openQueueFixture();
 const { order } = q;
-after(() => q.close());
 failOnLeaks();
 
 describe('the scripts of a route', () => {

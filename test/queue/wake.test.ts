@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict';
-import { after, beforeEach, describe, it } from 'node:test';
+import { beforeEach, describe, it } from 'node:test';
 import { batchJobId } from '../../src/queue/keys.js';
 import { promoteHead, wakeHead } from '../../src/queue/wake.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { batch, openQueueFixture, openRoute } from './helpers.js';
 
 const q = await openQueueFixture();
-after(() => q.close());
 failOnLeaks();
 
 const id = (sequence: number): string => batchJobId('foo@replica', 1, sequence);

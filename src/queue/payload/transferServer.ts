@@ -24,6 +24,7 @@ export type OpenSubject = (subject: TransferSubject) => Promise<PayloadSource | 
 
 interface Serving {
   source: PayloadSource;
+  head: Buffer;
   /** First chunk that was not uploaded yet. */
   uploaded: number;
   until: number;
@@ -86,7 +87,10 @@ export class TransferServer {
       const serving = known ?? (await this.#open(id, wish));
       if (serving === null) return;
       serving.until = Math.max(serving.until, wish.until);
-      if (wish.missing && !serving.busy) serving.uploaded = Math.min(serving.uploaded, wish.next);
+      if (wish.missing && !serving.busy) {
+        serving.uploaded = Math.min(serving.uploaded, wish.next);
+        if (wish.next === 0) await this.#put(id, 'head', serving.head);
+      }
       await this.#upload(id, serving);
     } catch (err) {
       this.log.debug({ err, transfer: id }, 'transfer step failed; the worker asks again');
@@ -97,28 +101,32 @@ export class TransferServer {
   async #open(id: string, wish: TransferWish): Promise<Serving | null> {
     this.#serving.set(id, 'opening');
     const source = await this.openSubject(wish.subject);
+    if (this.#stopped || this.#serving.get(id) !== 'opening') {
+      // Its worker was done, or we are: nobody would close it.
+      if (source !== null && typeof source !== 'string') await source.close();
+      return null;
+    }
     if (source === null) {
       this.#serving.set(id, 'foreign');
       setTimeout(() => this.#serving.delete(id), TRANSFER_TTL_MS).unref();
       return null;
     }
-    const head: TransferHead =
-      typeof source === 'string'
-        ? { missing: source }
-        : { bytes: source.bytes, inode: source.inode, mtimeMs: source.mtimeMs };
-    if (wish.next === 0) await this.#put(id, 'head', Buffer.from(JSON.stringify(head)));
     if (typeof source === 'string') {
       this.#serving.delete(id);
+      await this.#put(id, 'head', headOf({ missing: source }));
       return null;
     }
+    const { bytes, inode, mtimeMs } = source;
     const serving: Serving = {
       source,
+      head: headOf({ bytes, inode, mtimeMs }),
       uploaded: wish.next,
       until: wish.until,
       busy: false,
       idleTimer: setTimeout(() => void this.#forget(id), TRANSFER_TTL_MS),
     };
     this.#serving.set(id, serving);
+    if (wish.next === 0) await this.#put(id, 'head', serving.head);
     return serving;
   }
 
@@ -151,4 +159,8 @@ export class TransferServer {
     clearTimeout(serving.idleTimer);
     await serving.source.close().catch(() => undefined);
   }
+}
+
+function headOf(head: TransferHead): Buffer {
+  return Buffer.from(JSON.stringify(head));
 }

@@ -1,0 +1,50 @@
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { failOnLeaks } from '../support/leaks.js';
+import { openQueueFixture } from './helpers.js';
+import { JobBench, jobSteps } from './modelJobs.js';
+import { maxAttempts, RouteRun, type Step, steps } from './modelSteps.js';
+
+const q = await openQueueFixture();
+// Durability is not what is tested here, and a sync per step would be most of the time.
+await q.data.config('SET', 'appendfsync', 'no');
+const bench = new JobBench(q);
+q.closing.push(() => bench.close());
+failOnLeaks();
+
+let routes = 0;
+
+async function runRoute(all: readonly Step[], finish: boolean): Promise<void> {
+  routes += 1;
+  const route = new RouteRun(q, `r${routes}`);
+  try {
+    await route.run(all);
+    if (finish) await route.finish();
+  } finally {
+    await route.forget();
+  }
+}
+
+describe('a route, whatever happens in whatever order', () => {
+  it('answers as its scripts promise, and lets the wire see every batch in order', async () => {
+    await fc.assert(fc.asyncProperty(steps, fc.boolean(), runRoute), { numRuns: 500 });
+  });
+});
+
+describe('the job of the head, whatever is clicked and whoever is killed', () => {
+  it('is awake after a look, and all that was accepted comes over', async () => {
+    await fc.assert(
+      fc.asyncProperty(jobSteps, maxAttempts, (all, limit) => bench.run(all, limit)),
+      { numRuns: 300 },
+    );
+  });
+
+  // The repeat of the batch before is answered, and then the destination dies while it applies it:
+  // that batch is still owed.
+  it('sends a repeat that was answered and broke off once more', async () => {
+    await fc.assert(
+      fc.asyncProperty(jobSteps, (all) => bench.run(all, 0, { judgeRepeats: true })),
+      { numRuns: 400 },
+    );
+  });
+});
