@@ -130,13 +130,16 @@ async function exchange(
   if (connection.received.length > 0 || connection.peerEnd !== 'open') {
     throw await refusal(connection, attempt);
   }
+  const last = endsWithEof ? pending : Buffer.concat([pending, COMMIT_BYTE]);
   if (request.signal.aborted) throw aborted(request.signal);
+  // Nothing but the write itself comes after this look: a process that is paused in between, for
+  // longer than its lease, sends a commit byte that it has no right to any more.
   if (!request.mayConfirm()) throw leaseLost();
+  const written = last.length > 0 ? connection.write(last) : null;
   attempt.afterT = true;
   attempt.sentBytes = request.bytes;
-  const last = endsWithEof ? pending : Buffer.concat([pending, COMMIT_BYTE]);
-  if (last.length > 0) {
-    const wrote = await connection.write(last);
+  if (written !== null) {
+    const wrote = await written;
     // An answer that came while the write was reported is the answer, except with no T to answer.
     if (!wrote.done && endsWithEof) throw await refusal(connection, attempt);
   }
