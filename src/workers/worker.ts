@@ -27,6 +27,10 @@ const SPARE_SLOTS = 16;
 /** Between two looks at every route for a head that nobody wakes; spread over the workers. */
 const WAKE_LOOK_MS = 30_000;
 
+/** A stop has 10 s in all; what is being sent is ended politely before. */
+const CLOSE_PATIENCE_MS = 8_000;
+const CLOSE_LOOK_MS = 50;
+
 /** A job for a destination that this worker's configuration does not know. */
 const UNKNOWN_DESTINATION_PAUSE_MS = 5_000;
 
@@ -117,13 +121,29 @@ class WorkerRole implements Role {
     clearTimeout(this.#wakeTimer);
     this.#stopListening();
     this.#stop.begin();
-    // With Redis away BullMQ would wait for answers that do not come.
-    await Promise.all(this.#workers.map((w) => w.close(this.#access.scripts.facts === null)));
+    await this.#closeQueues();
     this.#stop.end();
     await this.#delivery.close();
     for (const connection of this.#connections) connection.disconnect();
     await this.registry.leave();
     this.#log.info('worker stopped');
+  }
+
+  /**
+   * Ends what takes jobs. With Redis away BullMQ would wait for answers that do not come, also when
+   * it went away just now; so it is left behind as soon as nothing is being sent.
+   */
+  async #closeQueues(): Promise<void> {
+    const isAway = (): boolean => this.#access.scripts.facts === null;
+    let closed = false;
+    const closing = Promise.allSettled(this.#workers.map((w) => w.close(isAway()))).then(() => {
+      closed = true;
+    });
+    const patienceEndsAt = performance.now() + CLOSE_PATIENCE_MS;
+    while (!closed && performance.now() < patienceEndsAt) {
+      await Promise.race([closing, this.#stop.pause(CLOSE_LOOK_MS)]);
+      if (isAway() && !this.#stop.isBusy) return;
+    }
   }
 
   #worker<Data extends BatchJob | BlobJob>(

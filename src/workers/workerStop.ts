@@ -22,6 +22,11 @@ export class WorkerStop {
     return this.#stopNow.signal.aborted;
   }
 
+  /** Something is being sent, or its confirmation told to Redis. */
+  get isBusy(): boolean {
+    return this.#inside > 0;
+  }
+
   get overdue(): boolean {
     return performance.now() > this.#overdueAt;
   }

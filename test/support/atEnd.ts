@@ -7,7 +7,7 @@ export function atEnd(tidy: () => void | Promise<void>): void {
   register(tidy);
 }
 
-/** For programs that are no tests but use these helpers: they end and remove everything themselves. */
+/** For programs that are no tests but use this support: they end and remove everything themselves. */
 export function tidyingIsOurs(): void {
   register = () => undefined;
 }

@@ -1,8 +1,8 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
-import { after } from 'node:test';
 import type { Endpoint } from '../../src/protocol/index.js';
+import { atEnd } from './atEnd.js';
 import { testCerts } from './certs.js';
 import { killPid, start, type TestProcess, until } from './process.js';
 import { tempDir } from './tempDir.js';
@@ -67,6 +67,10 @@ export class Writer {
     await this.#process.line(new RegExp(`^committed ${this.#commits}$`), 60_000);
   }
 
+  get pid(): number {
+    return this.#process.pid;
+  }
+
   async stop(): Promise<void> {
     this.#process.stdin.end();
     await this.#process.end();
@@ -126,6 +130,11 @@ export class Replica {
     };
   }
 
+  /** The replica, the gate, and the gate's children per connection, as they are now. */
+  get pids(): { replica: number; gate: number[] } {
+    return { replica: this.#process.pid, gate: gatePids(this.gatePort) };
+  }
+
   async stop(): Promise<void> {
     await stopGate(this.gatePort);
     await this.#process.kill('SIGTERM');
@@ -137,7 +146,7 @@ export function sameFiles(a: string, b: string): boolean {
   return readFileSync(a).equals(readFileSync(b));
 }
 
-/** httpGate goes into the background by itself; `after` ends it by its port if a test did not. */
+/** httpGate goes into the background by itself; `atEnd` ends it by its port if a test did not. */
 async function startGate(ports: { port: number; gatePort: number }): Promise<void> {
   const { pemFile } = testCerts();
   const gate = start(join(HOME, 'bin/httpGate'), [
@@ -145,7 +154,7 @@ async function startGate(ports: { port: number; gatePort: number }): Promise<voi
     String(ports.port),
     pemFile,
   ]);
-  after(() => stopGate(ports.gatePort));
+  atEnd(() => stopGate(ports.gatePort));
   await until('httpGate listens', () => gatePids(ports.gatePort).length > 0);
   await accepts(ports.gatePort, '127.0.0.1');
   // What it started from has ended; its pipes are still held by the daemon.

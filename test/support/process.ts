@@ -1,8 +1,8 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { after } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { atEnd } from './atEnd.js';
 
 /** The built program, as it is installed. */
 export const FERRY = fileURLToPath(new URL('../../src/cli/ferry.cjs', import.meta.url));
@@ -168,7 +168,7 @@ export function start(
   options: StartOptions = {},
 ): TestProcess {
   const child = new TestProcess(command, args, options);
-  after(async () => {
+  atEnd(async () => {
     await child.kill('SIGKILL').catch(() => undefined);
   });
   return child;

@@ -1,12 +1,12 @@
 import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after } from 'node:test';
+import { atEnd } from './atEnd.js';
 
 /** A fresh directory with a short name (Unix sockets live in it), removed after the test file. */
 export function tempDir(): string {
   const directory = realpathSync(mkdtempSync(join(tmpdir(), 'ferry-')));
-  after(() => removeDir(directory));
+  atEnd(() => removeDir(directory));
   return directory;
 }
 

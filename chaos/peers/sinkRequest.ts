@@ -1,0 +1,69 @@
+import { createHash } from 'node:crypto';
+import { parseDigest, parseIdempotencyKey } from '../../src/protocol/identityHeaders.js';
+import type { Findings } from '../findings.js';
+import type { Send } from '../ledger.js';
+import { scan } from '../records.js';
+
+const T = 0x54;
+
+/** What a request says before its payload. */
+export interface Announced {
+  journal: string;
+  stream: string;
+  sequence: number;
+  previous: number;
+  sha256: string;
+  bytes: number;
+}
+
+export type ParsedHead = 'more' | 'refused' | { announced: Announced; length: number };
+
+/** Request head, key, length. `refuse` learns of what is no batch of ours. */
+export function parseHead(
+  head: Buffer,
+  keyText: string,
+  refuse: (request: string) => void,
+): ParsedHead {
+  const headEnd = head.indexOf('\r\n\r\n');
+  if (headEnd < 0) return 'more';
+  const keyEnd = head.indexOf('\n', headEnd + 4);
+  const lineEnd = keyEnd < 0 ? -1 : head.indexOf('\n', keyEnd + 1);
+  if (lineEnd < 0) return 'more';
+  const request = head.subarray(0, headEnd).toString('latin1');
+  const journal = /^GET \/([^/]+)\.r\/!replica HTTP\/1\.0\r\n/.exec(request)?.[1];
+  const key = parseIdempotencyKey(/^Idempotency-Key: (.*)$/m.exec(request)?.[1]?.trim() ?? '');
+  const sha256 = parseDigest(/^Content-Digest: (.*)$/m.exec(request)?.[1]?.trim() ?? '');
+  const bytes = head.subarray(keyEnd + 1, lineEnd).toString('latin1');
+  const keyIsRight = head.subarray(headEnd + 4, keyEnd + 1).toString('latin1') === keyText;
+  const understood = journal !== undefined && key?.kind === 'batch' && sha256 !== null;
+  if (!understood || !keyIsRight || !/^\d+$/.test(bytes)) {
+    refuse(request);
+    return 'refused';
+  }
+  const { stream, sequence, previous } = key;
+  return {
+    announced: { journal, stream, sequence, previous, sha256, bytes: Number(bytes) },
+    length: lineEnd + 1,
+  };
+}
+
+/** Payload and the byte behind it. null: a replica would not apply it. */
+export function wholeSend(
+  announced: Announced,
+  all: Buffer,
+  at: Pick<Send, 'connection' | 'connectedAt' | 'startedAt' | 'tAt'>,
+  findings: Findings,
+): Send | null {
+  const payload = all.subarray(0, announced.bytes);
+  const where = `${announced.journal} sequence ${announced.sequence}, connection ${at.connection}`;
+  if (all.length !== announced.bytes + 1 || all[announced.bytes] !== T) {
+    findings.add('torn', `${where}: no single T behind ${announced.bytes} bytes`);
+    return null;
+  }
+  if (createHash('sha256').update(payload).digest('hex') !== announced.sha256) {
+    findings.add('torn', `${where}: the digest is another one`);
+  }
+  const { runs, torn } = scan(announced.journal, payload);
+  for (const text of torn) findings.add('torn', `${where}: ${text}`);
+  return { ...announced, ...at, runs, endAt: 0 };
+}
