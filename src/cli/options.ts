@@ -1,5 +1,4 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { parseDuration } from '../config/units.js';
 import {
   createLogger,
   LOG_FORMATS,
@@ -7,7 +6,8 @@ import {
   type LogFormat,
   type Logger,
   type LogLevel,
-} from '../shared/logger.js';
+} from '../common/logger.js';
+import { parseDuration } from '../config/units.js';
 
 /** Options that every command takes, before or after its name. */
 export interface GlobalOptions {

@@ -1,8 +1,8 @@
+import type { Logger } from '../common/logger.js';
+import type { Role, RoleContext } from '../common/role.js';
 import type { FerryConfig } from '../config/model.js';
 import { unsupported } from '../config/requirements.js';
 import { openQueueAccess, type QueueAccess } from '../queue/access.js';
-import type { Logger } from '../shared/logger.js';
-import type { Role, RoleContext } from '../shared/role.js';
 import type { Running } from './runRole.js';
 
 type StartRole = (config: FerryConfig, access: QueueAccess, context: RoleContext) => Promise<Role>;

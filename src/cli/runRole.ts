@@ -1,5 +1,5 @@
-import { asError } from '../shared/errors.js';
-import type { Logger } from '../shared/logger.js';
+import { asError } from '../common/errors.js';
+import type { Logger } from '../common/logger.js';
 import { exitCodeOf } from './edge.js';
 
 /** Whatever a command keeps running until it is told to stop. */

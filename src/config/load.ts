@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
-import { FerryError, systemCode } from '../shared/errors.js';
+import { FerryError, systemCode } from '../common/errors.js';
 import { checkConfig, checkDocument } from './checks.js';
 import { type Environment, expandEnvironment } from './environment.js';
 import { addSchemaIssues } from './issues.js';

@@ -1,5 +1,5 @@
 import { stringify } from 'yaml';
-import { maskUrls } from '../shared/logger.js';
+import { maskUrls } from '../common/logger.js';
 import type { FerryConfig, JournalRule, ListenAddress, RedisConfig } from './model.js';
 import { formatDuration, formatSize } from './units.js';
 

@@ -1,5 +1,5 @@
 import { type Document, isMap, isPair, type LineCounter } from 'yaml';
-import { FerryError } from '../shared/errors.js';
+import { FerryError } from '../common/errors.js';
 
 /** Where in the configuration something is wrong, as object keys and list indexes. */
 export type FieldPath = readonly (string | number)[];

@@ -1,4 +1,4 @@
-import { FerryError } from '../shared/errors.js';
+import { FerryError } from '../common/errors.js';
 import type { FerryConfig, ReceiverConfig } from './model.js';
 
 /**

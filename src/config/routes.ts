@@ -1,6 +1,6 @@
 import { basename, dirname, join, sep } from 'node:path';
-import { FerryError } from '../shared/errors.js';
-import { routeName } from '../shared/identity.js';
+import { FerryError } from '../common/errors.js';
+import { routeName } from '../common/identity.js';
 import { JOURNAL_NAME_FORBIDDEN, nameProblem } from './fields.js';
 import { globToRegExp } from './glob.js';
 import type { DestinationConfig, FerryConfig, JournalConfig, JournalRule } from './model.js';

@@ -1,6 +1,9 @@
 import { mkdir } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import type { Logger } from 'pino';
+import { audit } from '../common/audit.js';
+import { FerryError } from '../common/errors.js';
+import { parseRouteName } from '../common/identity.js';
 import { globToRegExp } from '../config/glob.js';
 import type { FerryConfig } from '../config/model.js';
 import { findRunningRedis } from '../queue/embedded/findRunning.js';
@@ -9,9 +12,6 @@ import { batchJobId, Keys } from '../queue/keys.js';
 import { RouteOrder } from '../queue/routeOrder.js';
 import { ScriptConnection } from '../queue/scriptConnection.js';
 import { wakeHead } from '../queue/wake.js';
-import { audit } from '../shared/audit.js';
-import { FerryError } from '../shared/errors.js';
-import { parseRouteName } from '../shared/identity.js';
 
 /** What an operator can say about routes; none of it can change their order. */
 export type VerdictKind =

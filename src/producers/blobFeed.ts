@@ -3,14 +3,14 @@ import { createReadStream } from 'node:fs';
 import { readdir, readlink, stat, symlink, unlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Logger } from 'pino';
+import { crashPoint } from '../common/crashPoints.js';
+import { describe, systemCode } from '../common/errors.js';
+import { routeName } from '../common/identity.js';
 import type { FerryConfig } from '../config/model.js';
 import { checkBlobPath } from '../protocol/index.js';
 import type { QueueAccess } from '../queue/access.js';
 import { type BlobJob, type BlobSent, blobKey } from '../queue/jobs.js';
 import { blobJobId } from '../queue/keys.js';
-import { crashPoint } from '../shared/crashPoints.js';
-import { describe, systemCode } from '../shared/errors.js';
-import { routeName } from '../shared/identity.js';
 import type { Spool } from './spool/spool.js';
 import type { PendingBlob } from './spool/types.js';
 

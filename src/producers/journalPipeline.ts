@@ -1,14 +1,14 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import { audit } from '../common/audit.js';
+import { asError, FerryError, systemCode } from '../common/errors.js';
+import { routeName } from '../common/identity.js';
+import type { Semaphore } from '../common/semaphore.js';
 import type { FerryConfig, JournalConfig } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
 import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
 import type { TransferSubject } from '../queue/payload/transfer.js';
-import { audit } from '../shared/audit.js';
-import { asError, FerryError, systemCode } from '../shared/errors.js';
-import { routeName } from '../shared/identity.js';
-import type { Semaphore } from '../shared/semaphore.js';
 import { BlobFeed } from './blobFeed.js';
 import { JournalCapture } from './capture/capture.js';
 import type { CaptureNote, RecoveryOutcome } from './capture/outcomes.js';

@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
+import { FerryError } from '../common/errors.js';
 import type { PayloadSource } from '../queue/payload/payloadStore.js';
-import { FerryError } from '../shared/errors.js';
 import type { Spool } from './spool/spool.js';
 
 /** A sealed batch, readable in ranges. The caller closes it. */

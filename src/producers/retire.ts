@@ -1,9 +1,9 @@
+import { routeName } from '../common/identity.js';
 import type { QueueAccess } from '../queue/access.js';
 import { blobKey } from '../queue/jobs.js';
 import { blobJobId } from '../queue/keys.js';
 import type { PayloadStore } from '../queue/payload/payloadStore.js';
 import type { RouteState } from '../queue/routeOrder.js';
-import { routeName } from '../shared/identity.js';
 import type { Spool } from './spool/spool.js';
 
 export interface RetireParts {

@@ -1,14 +1,14 @@
 import type { Logger } from 'pino';
+import { audit } from '../common/audit.js';
+import { crashPoint } from '../common/crashPoints.js';
+import { FerryError } from '../common/errors.js';
+import { routeName } from '../common/identity.js';
 import type { FerryConfig, JournalConfig, RouteTarget } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
 import type { BatchJob, PayloadPlace } from '../queue/jobs.js';
 import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
 import { LEASE_MS, type RouteState } from '../queue/routeOrder.js';
 import { wakeHead } from '../queue/wake.js';
-import { audit } from '../shared/audit.js';
-import { crashPoint } from '../shared/crashPoints.js';
-import { FerryError } from '../shared/errors.js';
-import { routeName } from '../shared/identity.js';
 import { sourceOfBatch } from './payloadSource.js';
 import { removeJobs, retireRoute } from './retire.js';
 import type { Spool } from './spool/spool.js';

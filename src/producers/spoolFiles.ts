@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemCode } from '../shared/errors.js';
+import { systemCode } from '../common/errors.js';
 
 /** The spool of one journal. */
 export function spoolDir(stateDir: string, journal: string): string {

@@ -1,6 +1,6 @@
 import { isIP, type TcpNetConnectOpts } from 'node:net';
 import { type ConnectionOptions, checkServerIdentity, connect, type TLSSocket } from 'node:tls';
-import { asError, FerryError, systemCode } from '../shared/errors.js';
+import { asError, FerryError, systemCode } from '../common/errors.js';
 import { Deadline } from './deadline.js';
 import { addressOf, type Endpoint } from './endpoint.js';
 import { aborted, connectError, payloadStalled, wireError } from './errors.js';

@@ -1,5 +1,5 @@
-import { FerryError } from '../shared/errors.js';
-import type { BlobIdentity, WireIdentity } from '../shared/identity.js';
+import { FerryError } from '../common/errors.js';
+import type { BlobIdentity, WireIdentity } from '../common/identity.js';
 import type { Endpoint } from './endpoint.js';
 import { formatBatchKey, formatBlobKey, formatDigest } from './identityHeaders.js';
 

@@ -1,4 +1,4 @@
-import { asError, FerryError, systemCode } from '../shared/errors.js';
+import { asError, FerryError, systemCode } from '../common/errors.js';
 import { addressOf, type Endpoint } from './endpoint.js';
 
 /** What the operator can do, per code. Messages say what was seen, hints what to do about it. */

@@ -1,4 +1,4 @@
-import type { FerryError } from '../shared/errors.js';
+import type { FerryError } from '../common/errors.js';
 import { wireError } from './errors.js';
 
 /** Longest HTTP answer that is read before it is judged by what came so far. */

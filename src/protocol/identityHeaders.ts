@@ -1,4 +1,4 @@
-import type { BlobIdentity, WireIdentity } from '../shared/identity.js';
+import type { BlobIdentity, WireIdentity } from '../common/identity.js';
 
 /*
  * Two request headers, understood by receivers of ours and ignored by PicoLisp's `lib/http.l`:

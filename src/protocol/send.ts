@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { BlobIdentity, WireIdentity } from '../shared/identity.js';
+import type { BlobIdentity, WireIdentity } from '../common/identity.js';
 import { Connection } from './connection.js';
 import { type Body, COMMIT_BYTE, encodeHead } from './encode.js';
 import { addressOf, type Endpoint } from './endpoint.js';

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Redis, type RedisOptions } from 'ioredis';
+import { FerryError } from '../common/errors.js';
 import type { RedisConfig } from '../config/model.js';
-import { FerryError } from '../shared/errors.js';
 
 /** One server, or the primary that Sentinel names. */
 export type RedisClient = Redis;

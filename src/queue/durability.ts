@@ -1,4 +1,4 @@
-import { FerryError } from '../shared/errors.js';
+import { FerryError } from '../common/errors.js';
 import type { RedisClient } from './connection.js';
 
 /** What Redis promises of a write it has answered. `unknown`: CONFIG is forbidden here. */

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { BatchIdentity } from '../shared/identity.js';
+import type { BatchIdentity } from '../common/identity.js';
 
 /**
  * What a job says. Metadata only: payload and keys never enter Redis job data, because the

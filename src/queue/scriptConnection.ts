@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
-import { FerryError } from '../shared/errors.js';
+import { FerryError } from '../common/errors.js';
 import { connectRedis, type RedisClient, type RedisTarget } from './connection.js';
 import { inspectRedis, type RedisFacts } from './durability.js';
 

@@ -3,8 +3,8 @@ import { constants } from 'node:fs';
 import { type FileHandle, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { FerryError, systemCode } from '../shared/errors.js';
-import type { FileSystem } from '../shared/fileSystem.js';
+import { FerryError, systemCode } from '../common/errors.js';
+import type { FileSystem } from '../common/fileSystem.js';
 import type { BatchStore } from './batchStore.js';
 
 const RETRY_FIRST_MS = 1_000;

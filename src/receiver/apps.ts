@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import { FerryError, systemCode } from '../common/errors.js';
+import type { FileSystem } from '../common/fileSystem.js';
 import type { ReceiverApp } from '../config/model.js';
-import { FerryError, systemCode } from '../shared/errors.js';
-import type { FileSystem } from '../shared/fileSystem.js';
 import { Applier } from './apply.js';
 import { BatchStore } from './batchStore.js';
 import { BlobStore } from './blobStore.js';

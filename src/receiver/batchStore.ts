@@ -1,7 +1,7 @@
 import { join } from 'node:path';
-import { crashPoint } from '../shared/crashPoints.js';
-import { asError, FerryError, systemCode } from '../shared/errors.js';
-import { type FileSystem, nodeFileSystem } from '../shared/fileSystem.js';
+import { crashPoint } from '../common/crashPoints.js';
+import { asError, FerryError, systemCode } from '../common/errors.js';
+import { type FileSystem, nodeFileSystem } from '../common/fileSystem.js';
 import type { BatchRecord } from './batchRecord.js';
 import { type Claim, type Decision, decideBatch, type RefusalReason } from './identity.js';
 import { Incoming } from './incoming.js';

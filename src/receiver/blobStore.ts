@@ -1,8 +1,8 @@
 import { promises as nodeFs } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { crashPoint } from '../shared/crashPoints.js';
-import { FerryError, systemCode } from '../shared/errors.js';
-import { type FileSystem, nodeFileSystem } from '../shared/fileSystem.js';
+import { crashPoint } from '../common/crashPoints.js';
+import { FerryError, systemCode } from '../common/errors.js';
+import { type FileSystem, nodeFileSystem } from '../common/fileSystem.js';
 import { storeFailed } from './batchStore.js';
 import { decideBlob } from './identity.js';
 import { Incoming } from './incoming.js';

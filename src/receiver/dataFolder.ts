@@ -3,8 +3,8 @@ import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { tryLock, unlock } from 'fs-native-extensions';
-import { FerryError } from '../shared/errors.js';
-import type { FileSystem } from '../shared/fileSystem.js';
+import { FerryError } from '../common/errors.js';
+import type { FileSystem } from '../common/fileSystem.js';
 
 /** Node's `ticketKeys`: name, HMAC and AES key. */
 const TICKET_KEYS_BYTES = 48;

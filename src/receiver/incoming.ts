@@ -2,8 +2,8 @@ import { createHash, type Hash, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
-import { crashPoint } from '../shared/crashPoints.js';
-import type { FileSystem } from '../shared/fileSystem.js';
+import { crashPoint } from '../common/crashPoints.js';
+import type { FileSystem } from '../common/fileSystem.js';
 import { writeFully } from './writing.js';
 
 /** Data is gathered up to this before it is written: TLS hands out 16 KiB at a time. */

@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
+import { FerryError, systemCode } from '../common/errors.js';
+import { type FileSystem, nodeFileSystem } from '../common/fileSystem.js';
 import type { ReceiverConfig } from '../config/model.js';
-import { FerryError, systemCode } from '../shared/errors.js';
-import { type FileSystem, nodeFileSystem } from '../shared/fileSystem.js';
 import { Apps } from './apps.js';
 import { lockDataFolder, makeFolder, ticketKeys } from './dataFolder.js';
 import { ReceiverServer } from './server.js';

@@ -2,8 +2,8 @@ import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
-import { FerryError } from '../shared/errors.js';
-import type { FileSystem } from '../shared/fileSystem.js';
+import { FerryError } from '../common/errors.js';
+import type { FileSystem } from '../common/fileSystem.js';
 import { writeFully } from './writing.js';
 
 const READ_BYTES = 1024 * 1024;

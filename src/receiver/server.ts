@@ -1,7 +1,7 @@
 import type { AddressInfo, Socket } from 'node:net';
 import { createServer, type Server } from 'node:tls';
+import { FerryError, systemCode } from '../common/errors.js';
 import type { ListenAddress } from '../config/model.js';
-import { FerryError, systemCode } from '../shared/errors.js';
 import { Session, type SessionParts } from './session.js';
 
 /** Connections that the kernel holds for us while all places are taken. */

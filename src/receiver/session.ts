@@ -1,8 +1,8 @@
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
+import { FerryError } from '../common/errors.js';
 import type { ReceiverConfig } from '../config/model.js';
 import { Deadline } from '../protocol/deadline.js';
-import { FerryError } from '../shared/errors.js';
 import { ANSWERS, type Answer, refusedIdentity } from './answers.js';
 import type { Apps } from './apps.js';
 import { type Delivery, openDelivery } from './delivery.js';

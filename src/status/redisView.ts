@@ -1,11 +1,11 @@
 import type { Logger } from 'pino';
+import { asError } from '../common/errors.js';
 import type { FerryConfig } from '../config/model.js';
 import { findRunningRedis } from '../queue/embedded/findRunning.js';
 import type { BatchJob } from '../queue/jobs.js';
 import { Keys } from '../queue/keys.js';
 import { type RouteError, RouteOrder, type RouteState } from '../queue/routeOrder.js';
 import { ScriptConnection } from '../queue/scriptConnection.js';
-import { asError } from '../shared/errors.js';
 import type { StatusReport } from './report.js';
 
 /** A look at Redis gives up after this long: an operator waits for the answer. */

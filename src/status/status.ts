@@ -1,13 +1,13 @@
 import { stat } from 'node:fs/promises';
 import { basename } from 'node:path';
 import type { Logger } from 'pino';
+import { parseRouteName, routeName } from '../common/identity.js';
 import type { FerryConfig, JournalConfig } from '../config/model.js';
 import { resolveJournal, ruleMatches } from '../config/routes.js';
 import { Spool } from '../producers/spool/spool.js';
 import type { RouteMark, SpoolView } from '../producers/spool/types.js';
 import { spoolDir, spooledJournals } from '../producers/spoolFiles.js';
 import type { RouteState } from '../queue/routeOrder.js';
-import { parseRouteName, routeName } from '../shared/identity.js';
 import { type RedisView, viewRedis } from './redisView.js';
 import type { RouteStatus, StatusReport } from './report.js';
 

@@ -1,8 +1,8 @@
 import { DelayedError, type Job } from 'bullmq';
 import type { Logger } from 'pino';
+import { FerryError } from '../common/errors.js';
 import type { JobQueues } from '../queue/jobQueues.js';
 import type { RouteOrder } from '../queue/routeOrder.js';
-import { FerryError } from '../shared/errors.js';
 import type { Delivery } from './delivery.js';
 import type { WorkerStop } from './workerStop.js';
 

@@ -1,10 +1,10 @@
 import { DelayedError, type Job, UnrecoverableError } from 'bullmq';
+import { crashPoint } from '../common/crashPoints.js';
 import type { DestinationConfig } from '../config/model.js';
 import { PARK_MS } from '../queue/jobQueues.js';
 import type { BatchJob } from '../queue/jobs.js';
 import { type BeginAnswer, LEASE_MS } from '../queue/routeOrder.js';
 import { promoteHead, wakeHead } from '../queue/wake.js';
-import { crashPoint } from '../shared/crashPoints.js';
 import {
   type ActivationParts,
   CLOSED_PAUSE_MS,

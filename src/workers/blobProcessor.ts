@@ -1,9 +1,9 @@
 import { DelayedError, type Job } from 'bullmq';
+import { crashPoint } from '../common/crashPoints.js';
 import type { DestinationConfig } from '../config/model.js';
 import { PARK_MS } from '../queue/jobQueues.js';
 import type { BlobJob } from '../queue/jobs.js';
 import { LEASE_MS } from '../queue/routeOrder.js';
-import { crashPoint } from '../shared/crashPoints.js';
 import {
   type ActivationParts,
   CLOSED_PAUSE_MS,

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { Logger } from 'pino';
+import { FerryError } from '../common/errors.js';
 import type { DestinationConfig, FerryConfig } from '../config/model.js';
 import { connectionsSettled, send } from '../protocol/index.js';
 import type { QueueAccess } from '../queue/access.js';
@@ -10,7 +11,6 @@ import { CHUNK_BYTES, type PayloadStore } from '../queue/payload/payloadStore.js
 import { RedisPayloads } from '../queue/payload/redisPayloads.js';
 import { SpoolPayloads } from '../queue/payload/spoolPayloads.js';
 import { TransferReader } from '../queue/payload/transferReader.js';
-import { FerryError } from '../shared/errors.js';
 import { resolveEndpoint } from './endpoint.js';
 
 /** The rights of one send: looked at right before the commit byte, and ended by the signal. */

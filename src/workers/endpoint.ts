@@ -1,7 +1,7 @@
 import { readFile, stat } from 'node:fs/promises';
+import { asError, FerryError, systemCode } from '../common/errors.js';
 import type { DestinationConfig, Secret } from '../config/model.js';
 import type { Endpoint } from '../protocol/endpoint.js';
-import { asError, FerryError, systemCode } from '../shared/errors.js';
 
 /** Where OpenSSL's default store is on the systems we know; bin/ssl trusts what is in it. */
 const SYSTEM_CA_FILES = [

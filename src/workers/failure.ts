@@ -1,5 +1,5 @@
+import { asError, FerryError } from '../common/errors.js';
 import type { Failure, RouteError } from '../queue/routeOrder.js';
-import { asError, FerryError } from '../shared/errors.js';
 
 /** Why an attempt ended without a confirmation, and so what becomes of the job. */
 export type AttemptEnd =

@@ -1,4 +1,4 @@
-import { FerryError } from '../shared/errors.js';
+import { FerryError } from '../common/errors.js';
 
 /**
  * The worker stops this long before its lease ends: a commit byte written then still travels.

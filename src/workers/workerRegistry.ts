@@ -2,9 +2,9 @@ import { mkdir, readdir, rename, unlink } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import { FerryError } from '../common/errors.js';
+import { type HeldLock, tryTakeLock } from '../common/fileLock.js';
 import type { QueueAccess } from '../queue/access.js';
-import { FerryError } from '../shared/errors.js';
-import { type HeldLock, tryTakeLock } from '../shared/fileLock.js';
 
 /**
  * Who works on this host with this state directory: a locked file per worker. The kernel drops

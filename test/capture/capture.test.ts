@@ -15,11 +15,11 @@ import {
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { tryLock, unlock } from 'fs-native-extensions';
+import { FerryError } from '../../src/common/errors.js';
+import { nodeFileSystem } from '../../src/common/fileSystem.js';
 import { lockJournal } from '../../src/producers/capture/lock.js';
 import type { CaptureOutcome } from '../../src/producers/capture/outcomes.js';
 import { INLINE_MAX_BYTES } from '../../src/producers/capture/seal.js';
-import { FerryError } from '../../src/shared/errors.js';
-import { nodeFileSystem } from '../../src/shared/fileSystem.js';
 import { sha256, temporaryDirectory } from '../spool/helpers.js';
 import { FaultyFileSystem } from '../support/faultyFileSystem.js';
 import { checkRecords, JournalWriter, record } from '../support/journalWriter.js';

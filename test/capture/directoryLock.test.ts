@@ -5,8 +5,8 @@ import { chmod, mkdir, readdir, rmdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { FerryError } from '../../src/common/errors.js';
 import { LEASE_STALE_MS, lockDirectory } from '../../src/producers/capture/directoryLock.js';
-import { FerryError } from '../../src/shared/errors.js';
 import { temporaryDirectory } from '../spool/helpers.js';
 
 const MODULE = fileURLToPath(

@@ -2,9 +2,9 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import type { FileSystem } from '../../src/common/fileSystem.js';
 import { JournalCapture, type JournalCaptureOptions } from '../../src/producers/capture/capture.js';
 import { Spool } from '../../src/producers/spool/spool.js';
-import type { FileSystem } from '../../src/shared/fileSystem.js';
 import { payloadOf, temporaryDirectory } from '../spool/helpers.js';
 
 export interface Bench {

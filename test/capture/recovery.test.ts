@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { trim } from 'fs-native-extensions';
-import { FerryError } from '../../src/shared/errors.js';
+import { FerryError } from '../../src/common/errors.js';
 import { temporaryDirectory } from '../spool/helpers.js';
 import { checkRecords, record } from '../support/journalWriter.js';
 import { bench, everything, shipped, start } from './helpers.js';

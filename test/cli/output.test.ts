@@ -3,8 +3,8 @@ import { Writable } from 'node:stream';
 import { test } from 'node:test';
 import { exitCodeOf, formatError } from '../../src/cli/edge.js';
 import { renderStatus } from '../../src/cli/statusTable.js';
-import { FerryError } from '../../src/shared/errors.js';
-import { createLogger, type LogFormat } from '../../src/shared/logger.js';
+import { FerryError } from '../../src/common/errors.js';
+import { createLogger, type LogFormat } from '../../src/common/logger.js';
 import type { RouteStatus } from '../../src/status/report.js';
 
 function logged(format: LogFormat, log: (logger: ReturnType<typeof createLogger>) => void): string {

@@ -1,7 +1,7 @@
 /** A role that behaves as its argument says, under the real `runRole`. */
 import { type Running, runRole } from '../../src/cli/runRole.js';
-import { FerryError } from '../../src/shared/errors.js';
-import { createLogger } from '../../src/shared/logger.js';
+import { FerryError } from '../../src/common/errors.js';
+import { createLogger } from '../../src/common/logger.js';
 
 const [behaviour = ''] = process.argv.slice(2);
 const logger = createLogger({ level: 'info', format: 'json', color: false });

@@ -4,7 +4,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CRASH_POINTS, type CrashPoint } from '../../src/shared/crashPoints.js';
+import { CRASH_POINTS, type CrashPoint } from '../../src/common/crashPoints.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { startFerry, until } from '../support/process.js';
 import { ARRIVAL_MS, announceBlob, Site, Writer } from './site.js';

@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { createReadStream, readFileSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
+import { FerryError } from '../../src/common/errors.js';
 import {
   connectionsSettled,
   type Endpoint,
   type SendRequest,
   send,
 } from '../../src/protocol/index.js';
-import { FerryError } from '../../src/shared/errors.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { Replica, sameFiles, Writer } from '../support/picolisp.js';
 

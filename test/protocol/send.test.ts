@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, test } from 'node:test';
+import { FerryError } from '../../src/common/errors.js';
 import { connectionsSettled, type SendRequest, send } from '../../src/protocol/index.js';
-import { FerryError } from '../../src/shared/errors.js';
 import { makeCerts } from '../support/certs.js';
 import { failOnLeaks } from '../support/leaks.js';
 import {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { DelayedError, type Job, UnrecoverableError, Worker } from 'bullmq';
 import fc from 'fast-check';
+import { FerryError } from '../../src/common/errors.js';
 import type { DestinationConfig } from '../../src/config/model.js';
 import { connectRedis } from '../../src/queue/connection.js';
 import { PARK_MS } from '../../src/queue/jobQueues.js';
@@ -8,7 +9,6 @@ import type { BatchJob } from '../../src/queue/jobs.js';
 import { BATCH_QUEUE, batchJobId } from '../../src/queue/keys.js';
 import { LEASE_MS } from '../../src/queue/routeOrder.js';
 import { wakeHead } from '../../src/queue/wake.js';
-import { FerryError } from '../../src/shared/errors.js';
 import { BatchProcessor } from '../../src/workers/batchProcessor.js';
 import type { Delivery } from '../../src/workers/delivery.js';
 import { WorkerStop } from '../../src/workers/workerStop.js';

@@ -1,5 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
-import { type FileSystem, nodeFileSystem } from '../../src/shared/fileSystem.js';
+import { type FileSystem, nodeFileSystem } from '../../src/common/fileSystem.js';
 
 export type FaultyCall = 'writev' | 'sync' | 'datasync' | 'truncate' | 'rename' | 'syncDirectory';
 

@@ -3,11 +3,11 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect, type TLSSocket } from 'node:tls';
 import { type Logger, pino } from 'pino';
+import type { FileSystem } from '../../src/common/fileSystem.js';
+import type { BlobIdentity, WireIdentity } from '../../src/common/identity.js';
 import type { ReceiverConfig } from '../../src/config/model.js';
 import { type Endpoint, send } from '../../src/protocol/index.js';
 import { type Receiver, startReceiver } from '../../src/receiver/receiver.js';
-import type { FileSystem } from '../../src/shared/fileSystem.js';
-import type { BlobIdentity, WireIdentity } from '../../src/shared/identity.js';
 import { testCerts } from '../support/certs.js';
 import { tempDir } from '../support/tempDir.js';
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, describe, test } from 'node:test';
+import { FerryError } from '../../src/common/errors.js';
 import { connectionsSettled } from '../../src/protocol/index.js';
 import { decideBatch } from '../../src/receiver/identity.js';
-import { FerryError } from '../../src/shared/errors.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { type FaultyCall, FullDisk } from './faults.js';
 import {

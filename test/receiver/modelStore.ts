@@ -11,9 +11,9 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
+import { type FileSystem, nodeFileSystem } from '../../src/common/fileSystem.js';
 import { BatchStore, batchFileName } from '../../src/receiver/batchStore.js';
 import { type Delivery, openDelivery } from '../../src/receiver/delivery.js';
-import { type FileSystem, nodeFileSystem } from '../../src/shared/fileSystem.js';
 import { batchesIn, sha256 } from './harness.js';
 
 /** What a receiver answered: `T`, or why not. */

@@ -12,9 +12,9 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { FerryError } from '../../src/common/errors.js';
 import { DEAD_PAYLOAD_BYTES } from '../../src/producers/spool/log.js';
 import { Spool } from '../../src/producers/spool/spool.js';
-import { FerryError } from '../../src/shared/errors.js';
 import { FaultyFileSystem } from '../support/faultyFileSystem.js';
 import { payloadOf, sealInline, stateOf, temporaryDirectory } from './helpers.js';
 

@@ -1,6 +1,6 @@
 /** A real file system with a fault at one chosen call: the Nth write, fdatasync, unlink... */
 import type { FileHandle } from 'node:fs/promises';
-import { type FileSystem, nodeFileSystem } from '../../src/shared/fileSystem.js';
+import { type FileSystem, nodeFileSystem } from '../../src/common/fileSystem.js';
 
 export type Operation =
   | 'open'

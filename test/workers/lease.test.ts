@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it, mock } from 'node:test';
-import { FerryError } from '../../src/shared/errors.js';
+import { FerryError } from '../../src/common/errors.js';
 import { LEASE_MARGIN_MS, Lease } from '../../src/workers/lease.js';
 
 /** A lease on a clock that only the test moves. */

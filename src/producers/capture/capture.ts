@@ -16,9 +16,9 @@
  * compare with.
  */
 import type { FileHandle } from 'node:fs/promises';
-import { crashPoint } from '../../shared/crashPoints.js';
-import { asError } from '../../shared/errors.js';
-import { Semaphore } from '../../shared/semaphore.js';
+import { crashPoint } from '../../common/crashPoints.js';
+import { asError } from '../../common/errors.js';
+import { Semaphore } from '../../common/semaphore.js';
 import type { Spool } from '../spool/spool.js';
 import { holeOrCopy } from './compare.js';
 import { journalSize, openJournal, statOpened } from './journalFile.js';

@@ -17,7 +17,7 @@ import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { tryLock, unlock } from 'fs-native-extensions';
 import { lock as takeLease } from 'proper-lockfile';
-import { asError, FerryError, systemCode } from '../../shared/errors.js';
+import { asError, FerryError, systemCode } from '../../common/errors.js';
 
 /** Shorter: a stalled event loop loses the lease; longer: a foreign killed producer blocks longer. */
 export const LEASE_STALE_MS = 10_000;

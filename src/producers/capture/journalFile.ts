@@ -1,7 +1,7 @@
 /** The journal as a file: opened for the lock, looked at by path and by descriptor. */
 import { constants, fstatSync, type Stats, statSync } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
-import { asError, FerryError, systemCode } from '../../shared/errors.js';
+import { asError, FerryError, systemCode } from '../../common/errors.js';
 
 /** Size in bytes. Throws JOURNAL_MISSING, JOURNAL_NOT_READABLE, JOURNAL_NOT_A_FILE. */
 export async function journalSize(path: string): Promise<number> {

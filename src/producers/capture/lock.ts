@@ -16,8 +16,8 @@
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { tryLock, unlock, waitForLock } from 'fs-native-extensions';
-import { asError, FerryError, systemCode } from '../../shared/errors.js';
-import { Semaphore } from '../../shared/semaphore.js';
+import { asError, FerryError, systemCode } from '../../common/errors.js';
+import { Semaphore } from '../../common/semaphore.js';
 
 /** Longest pause between two tries: longer misses gaps, shorter burns CPU. */
 const TRY_PAUSE_MAX_MS = 32;

@@ -2,7 +2,7 @@
  * What a capture or a recovery ends with. Whatever it is, an error included: the batches through
  * `spool.lastSequence` are sealed and to be fed.
  */
-import { FerryError, systemCode } from '../../shared/errors.js';
+import { FerryError, systemCode } from '../../common/errors.js';
 import type { SpoolBatch } from '../spool/types.js';
 import type { HeldReason } from './room.js';
 

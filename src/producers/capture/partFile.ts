@@ -5,7 +5,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { FerryError } from '../../shared/errors.js';
+import { FerryError } from '../../common/errors.js';
 import { readFully, writeAll } from '../spool/handles.js';
 import type { Spool } from '../spool/spool.js';
 

@@ -6,8 +6,8 @@
 import { createHash } from 'node:crypto';
 import { fstatSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
-import { crashPoint } from '../../shared/crashPoints.js';
-import { FerryError } from '../../shared/errors.js';
+import { crashPoint } from '../../common/crashPoints.js';
+import { FerryError } from '../../common/errors.js';
 import { readFully } from '../spool/handles.js';
 import type { Spool } from '../spool/spool.js';
 import type { SpoolBatch } from '../spool/types.js';

@@ -9,7 +9,7 @@
  */
 import type { FileHandle } from 'node:fs/promises';
 import { trim } from 'fs-native-extensions';
-import { crashPoint } from '../../shared/crashPoints.js';
+import { crashPoint } from '../../common/crashPoints.js';
 import type { Spool } from '../spool/spool.js';
 import type { PartFile } from './partFile.js';
 

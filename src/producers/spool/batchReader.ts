@@ -1,7 +1,7 @@
 /** Reading a batch's bytes: from the producer itself or from any process that sees its files. */
 import type { FileHandle } from 'node:fs/promises';
 import { open } from 'node:fs/promises';
-import { FerryError, systemCode } from '../../shared/errors.js';
+import { FerryError, systemCode } from '../../common/errors.js';
 import { readFully } from './handles.js';
 import type { BatchLocation } from './types.js';
 

@@ -9,8 +9,8 @@
  */
 import { constants } from 'node:fs';
 import { stat } from 'node:fs/promises';
-import { FerryError, systemCode } from '../../shared/errors.js';
-import type { FileSystem } from '../../shared/fileSystem.js';
+import { FerryError, systemCode } from '../../common/errors.js';
+import type { FileSystem } from '../../common/fileSystem.js';
 import type { Fact } from './facts.js';
 import { readFully } from './handles.js';
 import { type SegmentScan, scanSegment } from './record.js';

@@ -15,9 +15,9 @@
  */
 import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { asError, FerryError, systemCode } from '../../shared/errors.js';
-import type { FileSystem } from '../../shared/fileSystem.js';
-import { Semaphore } from '../../shared/semaphore.js';
+import { asError, FerryError, systemCode } from '../../common/errors.js';
+import type { FileSystem } from '../../common/fileSystem.js';
+import { Semaphore } from '../../common/semaphore.js';
 import type { Fact } from './facts.js';
 import { forgetHandle, type HandleOwner, touchHandle, writeAll } from './handles.js';
 import { type LoadedSpool, segmentName } from './load.js';

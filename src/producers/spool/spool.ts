@@ -8,8 +8,8 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { FerryError, systemCode } from '../../shared/errors.js';
-import { type FileSystem, nodeFileSystem } from '../../shared/fileSystem.js';
+import { FerryError, systemCode } from '../../common/errors.js';
+import { type FileSystem, nodeFileSystem } from '../../common/fileSystem.js';
 import { type OpenBatch, openSpoolBatch } from './batchReader.js';
 import type { Fact } from './facts.js';
 import { writeAll } from './handles.js';

@@ -7,7 +7,7 @@
  * settled (a power cut may bring its bytes back into the journal, to be compared). `apply` drops
  * it from the table when the last of these ends; whoever deletes files looks at the table.
  */
-import { FerryError } from '../../shared/errors.js';
+import { FerryError } from '../../common/errors.js';
 import type { Checkpoint, Fact, FactPlace } from './facts.js';
 import type { PendingBlob, RouteMark, SpoolBatch, TrimMark, Verdict } from './types.js';
 

@@ -13,7 +13,7 @@ import { readdir } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { FSWatcher } from 'chokidar';
-import { asError, FerryError, systemCode } from '../../shared/errors.js';
+import { asError, FerryError, systemCode } from '../../common/errors.js';
 
 export interface DirectoryWatcherOptions {
   /** Absolute. May be missing. */

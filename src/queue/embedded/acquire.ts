@@ -1,9 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync, statSync, truncateSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { asError, FerryError } from '../../shared/errors.js';
-import { type HeldLock, isLocked, takeLock } from '../../shared/fileLock.js';
-import type { Logger } from '../../shared/logger.js';
+import { asError, FerryError } from '../../common/errors.js';
+import { type HeldLock, isLocked, takeLock } from '../../common/fileLock.js';
+import type { Logger } from '../../common/logger.js';
 import { findRedisServer } from './findServer.js';
 import type { KeeperArguments } from './keeper.js';
 import { ping } from './ping.js';

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { delimiter, join } from 'node:path';
-import { FerryError } from '../../shared/errors.js';
+import { FerryError } from '../../common/errors.js';
 
 /** A program that runs as a Redis server. */
 export interface RedisServer {

@@ -14,7 +14,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { open, rename, stat, unlink } from 'node:fs/promises';
 import { waitForLock } from 'fs-native-extensions';
-import { type HeldLock, takeLock } from '../../shared/fileLock.js';
+import { type HeldLock, takeLock } from '../../common/fileLock.js';
 import type { RedisServer } from './findServer.js';
 import { type Places, readRecord, writeRecord } from './places.js';
 import { endProcess, findServers } from './processes.js';

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { chmod, lstat, mkdir, readFile, realpath, rename, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { FerryError } from '../../shared/errors.js';
+import { FerryError } from '../../common/errors.js';
 
 /** Everything that the embedded server of one state directory leaves on disk. */
 export interface Places {

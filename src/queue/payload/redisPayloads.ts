@@ -1,4 +1,4 @@
-import { FerryError } from '../../shared/errors.js';
+import { FerryError } from '../../common/errors.js';
 import type { RedisClient } from '../connection.js';
 import type { BatchJob, PayloadPlace } from '../jobs.js';
 import { batchJobId, type Keys } from '../keys.js';

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { FerryError } from '../../shared/errors.js';
+import { FerryError } from '../../common/errors.js';
 import type { RedisClient } from '../connection.js';
 import type { Keys } from '../keys.js';
 import type { Subscriber } from '../subscriber.js';
