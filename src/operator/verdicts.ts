@@ -85,7 +85,7 @@ async function applyToRoute(
 function named(pattern: string, routes: readonly string[]): string[] {
   const exact = routes.filter((route) => route === pattern);
   if (exact.length > 0) return exact;
-  const ofJournal = routes.filter((route) => parseRouteName(route).journal === pattern);
+  const ofJournal = routes.filter((route) => parseRouteName(route).journal === pattern).sort();
   if (ofJournal.length === 1) return ofJournal;
   if (ofJournal.length > 1) {
     throw new FerryError('ROUTE_AMBIGUOUS', `journal ${pattern} has ${ofJournal.length} routes`, {
