@@ -250,7 +250,11 @@ export class RouteFeed {
     await this.wake();
   }
 
-  /** A new generation, from the last recorded ack on; what is left of the old one goes away. */
+  /**
+   * A new generation, from the last recorded ack on; what is left of the old one goes away.
+   * Redis may have owed the far side the last confirmed batch once more, since a connection had
+   * failed after it. Nobody knows any more, so that one goes out again before the head.
+   */
   async #reset(state: RouteState | null, runId: string, waitMs: number): Promise<void> {
     const { access, journal, spool } = this.#p;
     // What Redis still knows to be confirmed need not be sent again.
@@ -263,6 +267,8 @@ export class RouteFeed {
     const mark = this.#mark();
     if (state !== null) await removeJobs(this.#p, this.route, state);
     this.#p.onReset();
+    const confirmed = mark.previous > 0 ? spool.batch(mark.previous) : undefined;
+    const repeat = confirmed && (await this.#place(confirmed));
     const answer = await access.order.open({
       route: this.route,
       stream: spool.stream,
@@ -271,7 +277,7 @@ export class RouteFeed {
       intervalMs: journal.intervalMs,
       maxAttempts: journal.attempts,
       paused: mark.paused,
-      reset: { head: mark.acked + 1, previous: mark.previous },
+      reset: { head: mark.acked + 1, previous: mark.previous, ...(repeat && { repeat }) },
     });
     if (answer.is === 'open') await this.#opened(runId, answer.head, answer.tail);
   }

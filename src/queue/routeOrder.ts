@@ -61,7 +61,13 @@ export interface OpenRequest {
   maxAttempts: number;
   paused?: boolean;
   /** Absent: the route must be just as described (resume). */
-  reset?: { head: number; previous: number };
+  reset?: {
+    head: number;
+    /** Sequence last confirmed, 0 for none. */
+    previous: number;
+    /** That batch, when it is to be confirmed once more before the head. */
+    repeat?: BatchJob;
+  };
 }
 
 /** The failure of an attempt as Redis, status and dashboard show it. Never payload nor key. */
@@ -135,6 +141,7 @@ export class RouteOrder {
         r.intervalMs,
         r.maxAttempts,
         r.paused === undefined ? '' : Number(r.paused),
+        r.reset?.repeat === undefined ? '' : JSON.stringify(r.reset.repeat),
       ],
     );
     return is === 'open'

@@ -4,8 +4,10 @@ import { describe, it } from 'node:test';
 import { createServer, type TLSSocket } from 'node:tls';
 import { failOnLeaks } from '../support/leaks.js';
 import { until } from '../support/process.js';
+import { startTestRedis } from '../support/redis.js';
 import { ARRIVAL_MS, Site, Writer } from './site.js';
 
+const redis = await startTestRedis({ config: { appendfsync: 'always' } });
 failOnLeaks();
 
 /** What a far side without duplicate detection does with one connection. */
@@ -56,18 +58,35 @@ async function scripted(site: Site, script: readonly Behaviour[]) {
   };
 }
 
-async function ship(script: readonly Behaviour[], connections: number): Promise<string[]> {
+/**
+ * Delivers two batches to a far side that follows the script.
+ *
+ * @param broken what to do once the second connection was seen; the retry comes after it
+ */
+async function ship(
+  script: readonly Behaviour[],
+  connections: number,
+  broken?: () => Promise<unknown>,
+): Promise<string[]> {
+  await redis.flushAll();
   const site = await Site.make();
   const server = await scripted(site, script);
+  const interval = broken === undefined ? '100ms' : '3s';
   await site.configure({
     destinations: { replica: { port: server.port } },
-    journals: ['name: foo, path: fifo/foo, to: replica, interval: 100ms'],
+    journals: [`name: foo, path: fifo/foo, to: replica, interval: ${interval}`],
+    redis: redis.url,
   });
   const ferry = await site.start('run');
   const writer = new Writer(site.path('fifo/foo'));
   await writer.commit();
   await until('the first is confirmed', () => server.seen[0] === '1 ack');
   await writer.commit();
+  if (broken !== undefined) {
+    const failed = async () => (await site.route('foo@replica')).state === 'retrying';
+    await until('a connection failed', failed);
+    await broken();
+  }
   await until(
     'all is confirmed',
     async () =>
@@ -83,6 +102,11 @@ describe('a far side without duplicate detection', () => {
   it('is given the last confirmed batch once more after a connection that nobody answered', async () => {
     // It may have died while it applied batch 1, whose end looked like any other.
     assert.deepEqual(await ship(['ack', 'close'], 4), ['1 ack', '2 close', '1 ack', '2 ack']);
+  });
+
+  it('is given it too when Redis has forgotten that it was owed', async () => {
+    const seen = await ship(['ack', 'close'], 4, () => redis.command('FLUSHALL'));
+    assert.deepEqual(seen, ['1 ack', '2 close', '1 ack', '2 ack']);
   });
 
   it('is never given an older batch after one that it has answered', async () => {

@@ -70,6 +70,18 @@ describe('the scripts of a route', () => {
       assert.equal((await order.accept(batch(2, { generation: 2 }))).is, 'accepted');
     });
 
+    it('asks for the last confirmed batch before the head when it rewinds', async () => {
+      await openRoute(order);
+      const [first] = await accepted(1);
+      await acked(first as BatchJob);
+      const repeat = batch(1, { generation: 2 });
+      await openRoute(order, { generation: 2, reset: { head: 2, previous: 1, repeat } });
+      await order.accept(batch(2, { generation: 2 }));
+      const go = await order.begin(batch(2, { generation: 2 }), 'w1');
+      assert.ok(go.is === 'go' && go.previous === 1);
+      assert.deepEqual(go.repeat, repeat);
+    });
+
     it('lets nobody begin before the wait is over', async () => {
       await openRoute(order, { waitMs: 60_000 });
       const [job] = await accepted(1);

@@ -6,6 +6,8 @@
         6 head (reset)   7 previous: sequence last confirmed, 0 for none (reset)
         8 wait in ms before the first begin   9 interval in ms   10 attempts, 0 = for ever
         11 paused: 1, 0, or '' to leave as it is
+        12 the batch last confirmed, as JSON, when it is to be confirmed once more before the head
+           (reset); '' for none. Whether that was owed is forgotten with the hash
 
   Fields of the route hash
     stream generation run   whose route it is, and for which Redis run it is open
@@ -42,6 +44,10 @@ else
     'holder', '', 'ackHolder', '', 'epoch', cur[5] or 0, 'lease', 0,
     'blocked', '', 'attempts', 0, 'resend', 0, 'survived', 0,
     'error', '')
+  if ARGV[12] ~= '' then
+    redis.call('HSET', KEYS[2], ARGV[7], ARGV[12])
+    redis.call('HSET', KEYS[1], 'resend', 1)
+  end
   redis.call('HSETNX', KEYS[1], 'paused', 0)
   redis.call('HSETNX', KEYS[1], 'batches', 0)
   redis.call('HSETNX', KEYS[1], 'bytes', 0)
