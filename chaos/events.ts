@@ -28,22 +28,28 @@ export function kindsOfEvents(site: Site, options: ChaosOptions): Kind[] {
   }
   const { outage, crash } = peer;
   if (outage !== undefined) {
-    kinds.push({
-      weight: 2,
-      plan: (random) => {
-        const ms = random.between(2_000, 8_000);
-        return {
-          target: 'destination',
-          text: `destination: down for ${inSeconds(ms)}`,
-          count: (counters) => counters.outages++,
-          async run(pause) {
-            await outage.down();
-            await pause(ms);
-            await outage.up();
-          },
-        };
+    kinds.push(
+      {
+        weight: 2,
+        plan: (random) => {
+          const ms = random.between(2_000, 8_000);
+          return {
+            targets: ['destination'],
+            text: `destination: down for ${inSeconds(ms)}`,
+            count: (counters) => counters.outages++,
+            async run(pause) {
+              await outage.down();
+              await pause(ms);
+              await outage.up();
+            },
+          };
+        },
       },
-    });
+      {
+        weight: 2,
+        plan: (random) => killWithOutage(site, outage, random),
+      },
+    );
   }
   if (crash !== undefined) {
     kinds.push({
@@ -51,7 +57,7 @@ export function kindsOfEvents(site: Site, options: ChaosOptions): Kind[] {
       plan: (random) => {
         const ms = random.between(100, 4_000);
         return {
-          target: 'destination',
+          targets: ['destination'],
           text: `receiver: SIGKILL, back after ${inSeconds(ms)}`,
           count: (counters) => counters.kills++,
           async run(pause) {
@@ -69,13 +75,43 @@ export function kindsOfEvents(site: Site, options: ChaosOptions): Kind[] {
 function kill(site: Site, name: string, random: Random): Plan {
   const ms = random.chance(0.3) ? 0 : random.between(100, 4_000);
   return {
-    target: name,
+    targets: [name],
     text: `${name}: SIGKILL, back after ${inSeconds(ms)}`,
     count: (counters) => counters.kills++,
     async run(pause) {
       await site.role(name).kill();
       await pause(ms);
       await site.role(name).start();
+    },
+  };
+}
+
+/** A batch whose answer nobody hears, and then connections that fail. */
+function killWithOutage(
+  site: Site,
+  outage: NonNullable<Site['peer']['outage']>,
+  random: Random,
+): Plan {
+  const one = random.integer(1, site.workers);
+  const all = random.chance(0.5);
+  const killed = Array.from({ length: site.workers }, (_, n) => `worker${n + 1}`).filter(
+    (_, n) => all || n + 1 === one,
+  );
+  const backMs = random.between(100, 2_000);
+  const downMs = random.between(1_000, 4_000);
+  return {
+    targets: ['destination', ...killed],
+    text: `${killed.join(', ')}: SIGKILL, back after ${inSeconds(backMs)}; destination: down for ${inSeconds(downMs + backMs)}`,
+    count: (counters) => {
+      counters.kills += killed.length;
+      counters.outages++;
+    },
+    async run(pause) {
+      await Promise.all([outage.down(), ...killed.map((name) => site.role(name).kill())]);
+      await pause(backMs);
+      await Promise.all(killed.map((name) => site.role(name).start()));
+      await pause(downMs);
+      await outage.up();
     },
   };
 }
@@ -88,7 +124,7 @@ function standStill(
 ): Plan {
   const ms = random.between(min, max);
   return {
-    target: name,
+    targets: [name],
     text: `${name}: SIGSTOP for ${inSeconds(ms)}`,
     count: (counters) => {
       if (min >= LONG_STOP_MS[0]) counters.longStops++;

@@ -28,6 +28,8 @@ interface Known {
   sha256: string;
   runs: Run[];
   countedAt: number;
+  /** When its `T` came the last time. */
+  lastT: number;
 }
 
 interface Route {
@@ -38,6 +40,14 @@ interface Route {
   recent: Send[];
   /** Losses of Redis that this route has not been sent again for. */
   losses: Loss[];
+  /** Times without a destination that this route has not stepped back for. */
+  outages: Outage[];
+}
+
+/** Connections failed from `from` on; `to` is infinite while they do. */
+export interface Outage {
+  readonly from: number;
+  to: number;
 }
 
 /**
@@ -47,10 +57,13 @@ interface Route {
  *     n -> n + 1            the next one, or on with what is being sent again
  *     n -> n                a repeat directly after itself
  *     n -> any m <= n       once per loss of Redis, and then everything from m on, in order
+ *     n -> n - 1 -> n       once per outage of the destination after the `T` of n: nobody heard the
+ *                           answer to n, and it may have died while it applied n - 1
  */
 export class Ledger {
   repeats = 0;
   rewinds = 0;
+  stepsBack = 0;
   batches = 0;
   bytes = 0;
   readonly #findings: Findings;
@@ -66,6 +79,7 @@ export class Ledger {
         known: new Map(),
         recent: [],
         losses: [],
+        outages: [],
       });
     }
   }
@@ -80,6 +94,13 @@ export class Ledger {
     const loss = { at: Number.POSITIVE_INFINITY };
     for (const route of this.#routes.values()) route.losses.push(loss);
     return loss;
+  }
+
+  /** @param from ms of `performance.now()` */
+  destinationDown(from = performance.now()): Outage {
+    const outage: Outage = { from, to: Number.POSITIVE_INFINITY };
+    for (const route of this.#routes.values()) route.outages.push(outage);
+    return outage;
   }
 
   /** A `T` has come: was another send of this route under way meanwhile? */
@@ -138,7 +159,18 @@ export class Ledger {
     this.#findings.add('reordered', `${describe(send)} came after ${route.last}`);
   }
 
+  #mayStepBack(route: Route, send: Send): boolean {
+    if (send.sequence !== route.last - 1) return false;
+    const after = route.known.get(route.last)?.lastT ?? 0;
+    const found = route.outages.findIndex(({ from, to }) => to >= after && from <= send.tAt);
+    if (found < 0) return false;
+    route.outages.splice(0, found + 1);
+    this.stepsBack += 1;
+    return true;
+  }
+
   #mayRewind(route: Route, send: Send): boolean {
+    if (this.#mayStepBack(route, send)) return true;
     // A loss that is over for longest explains it best.
     const old = route.losses.findIndex((loss) => loss.at + LEASE_MS <= send.tAt);
     const [loss] = route.losses.splice(Math.max(0, old), 1);
@@ -170,8 +202,12 @@ export class Ledger {
         sha256: send.sha256,
         runs: send.runs,
         countedAt: send.tAt,
+        lastT: send.tAt,
       });
-    } else if (known.sha256 !== send.sha256) {
+      return;
+    }
+    known.lastT = send.tAt;
+    if (known.sha256 !== send.sha256) {
       this.#findings.add('torn', `${describe(send)} had another content before`);
     }
   }

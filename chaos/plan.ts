@@ -28,8 +28,8 @@ export function noCounters(): Counters {
 
 /** What happens next. All numbers are drawn before, so that the sequence follows from the seed. */
 export interface Plan {
-  /** What it happens to; nothing else happens to that meanwhile. */
-  target: string;
+  /** What it happens to; nothing else happens to these meanwhile. */
+  targets: readonly string[];
   text: string;
   count: (counters: Counters) => void;
   /** Does it and undoes it; `pause` ends early when everything is to be healed. */

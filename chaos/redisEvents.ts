@@ -12,7 +12,7 @@ export function redisEvents(site: Site): Kind[] {
       plan(random) {
         const ms = away(random);
         return {
-          target: 'redis',
+          targets: ['redis'],
           text: `redis: SIGKILL, back after ${inSeconds(ms)}`,
           count: (counters) => counters.redisKills++,
           async run(pause) {
@@ -30,7 +30,7 @@ export function redisEvents(site: Site): Kind[] {
       plan(random) {
         const ms = away(random);
         return {
-          target: 'redis',
+          targets: ['redis'],
           text: `redis: clean restart and a copy of its files, back after ${inSeconds(ms)}`,
           count: (counters) => counters.redisRestarts++,
           async run(pause) {
@@ -47,7 +47,7 @@ export function redisEvents(site: Site): Kind[] {
       plan(random) {
         const ms = random.between(2_000, 6_000);
         return {
-          target: 'redis',
+          targets: ['redis'],
           text: `redis: SIGSTOP for ${inSeconds(ms)}`,
           count: (counters) => counters.redisStops++,
           async run(pause) {
@@ -61,7 +61,7 @@ export function redisEvents(site: Site): Kind[] {
     {
       weight: 0.7,
       plan: () => ({
-        target: 'redis',
+        targets: ['redis'],
         text: 'redis: FLUSHALL',
         count: (counters) => counters.flushes++,
         async run() {
@@ -77,7 +77,7 @@ export function redisEvents(site: Site): Kind[] {
         const ms = away(random);
         const killed = random.chance(0.5);
         return {
-          target: 'redis',
+          targets: ['redis'],
           text: `redis: ${killed ? 'SIGKILL' : 'stop'}, an older copy of its files, back after ${inSeconds(ms)}`,
           count: (counters) => counters.restores++,
           async run(pause) {

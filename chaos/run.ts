@@ -32,14 +32,16 @@ export async function misfortunes(site: Site, options: ChaosOptions): Promise<Co
     const plan = random.pickWeighted(kinds).plan(random);
     if (performance.now() + wait > endAt) break;
     await Promise.race([sleep(wait), ...(failed === null ? [] : [failed])]);
-    if (under.has(plan.target)) {
+    if (plan.targets.some((target) => under.has(target))) {
       say(`(${plan.text}: not now)`);
       continue;
     }
     say(plan.text);
     plan.count(counters);
-    const happening = plan.run(pause).finally(() => under.delete(plan.target));
-    under.set(plan.target, happening);
+    const happening = plan.run(pause).finally(() => {
+      for (const target of plan.targets) under.delete(target);
+    });
+    for (const target of plan.targets) under.set(target, happening);
     happening.catch((error: unknown) => {
       failed ??= Promise.reject(error);
       failed.catch(() => undefined);

@@ -19,6 +19,8 @@ export interface PeerCounts {
   repeats: number;
   /** Sends again after a loss of Redis, each from some batch up to the last. */
   rewinds: number;
+  /** Sends of n - 1 and n once more, after an answer to n that nobody heard and an outage. */
+  stepsBack: number;
 }
 
 /** A destination, with what is written for it and how it is checked. */

@@ -9,9 +9,11 @@ import { testCerts } from '../../test/support/certs.js';
 import { Replica, sameFiles, Writer } from '../../test/support/picolisp.js';
 import { type Findings, say } from '../findings.js';
 import type { Household } from '../household.js';
+import { Ledger } from '../ledger.js';
 import type { ChaosOptions } from '../options.js';
 import { Random } from '../random.js';
 import type { Source } from '../writer.js';
+import { Observer } from './observer.js';
 import type { Loss, Peer, PeerCounts, Progress } from './peer.js';
 
 const FERRY = fileURLToPath(new URL('../../src/cli/ferry.cjs', import.meta.url));
@@ -30,13 +32,19 @@ const WEDGED_LOOK_MS = 5_000;
 const GATE_DEADLINE_MS = 10_000;
 const GATE_LOOK_MS = 300;
 
+/** How the ledger calls the one journal. */
+const JOURNAL = 'journal';
+
 /**
- * The real database, httpGate and replica.l. Nothing of theirs is killed: a sink tells orders
- * apart, here only the end counts, that both databases are the same.
+ * The real database, httpGate and replica.l, and between those two an observer that knows every
+ * batch in the order in which the replica applies them. Nothing of theirs is killed.
  */
 export class PicolispPeer implements Peer {
   readonly destination: string;
   readonly journals: readonly string[];
+  readonly outage: { down(): Promise<void>; up(): Promise<void> };
+  readonly #ledger: Ledger;
+  readonly #observer: Observer;
   readonly #household: Household;
   readonly #findings: Findings;
   readonly #random: Random;
@@ -49,17 +57,20 @@ export class PicolispPeer implements Peer {
     household: Household,
     options: ChaosOptions,
     findings: Findings,
-    real: { replica: Replica; gate: number; database: Writer },
+    real: { replica: Replica; gate: number; database: Writer; ledger: Ledger; observer: Observer },
   ) {
-    const { replica, gate, database } = real;
+    const { replica, gate, database, ledger, observer } = real;
+    this.#ledger = ledger;
+    this.#observer = observer;
+    this.outage = { down: async () => observer.down(), up: () => observer.up() };
     this.#household = household;
     this.#findings = findings;
     this.#random = new Random(`${options.seed}/database`);
     this.#replica = replica;
     this.#database = database;
-    this.destination = `host: localhost, port: ${replica.gatePort}, url: "${replica.port}/!replica", key: {text: ${JSON.stringify(replica.key.toString())}}, tls: {ca: ${testCerts().caFile}}`;
+    this.destination = `host: localhost, port: ${replica.gatePort}, url: "${observer.port}/!replica", key: {text: ${JSON.stringify(replica.key.toString())}}, tls: {ca: ${testCerts().caFile}}`;
     this.journals = [
-      `name: journal, path: ${database.journal}, interval: 500ms, flush: {maxBytes: 64KiB}`,
+      `name: ${JOURNAL}, path: ${database.journal}, interval: 500ms, flush: {maxBytes: 64KiB}`,
     ];
     this.#watch = this.#freeWedged(gate);
   }
@@ -76,7 +87,17 @@ export class PicolispPeer implements Peer {
     household.adopt(database.pid);
     const gate = await settledGate(replica);
     household.adopt(gate);
-    return new PicolispPeer(household, options, findings, { replica, gate, database });
+    const ledger = new Ledger(findings, [JOURNAL]);
+    const observer = new Observer({
+      replicaPort: replica.port,
+      journal: JOURNAL,
+      keyText: replica.key.toString(),
+      ledger,
+      findings,
+    });
+    await observer.up();
+    const real = { replica, gate, database, ledger, observer };
+    return new PicolispPeer(household, options, findings, real);
   }
 
   write(): Source[] {
@@ -100,7 +121,7 @@ export class PicolispPeer implements Peer {
   }
 
   redisLost(): Loss {
-    return { at: 0 };
+    return this.#ledger.redisLost();
   }
 
   calm(): void {}
@@ -121,6 +142,7 @@ export class PicolispPeer implements Peer {
   }
 
   async check(): Promise<void> {
+    this.#ledger.check(new Map());
     // The last commit is applied before the replica closes, and written when it is idle.
     if (sameFiles(this.#database.db, this.#replica.db)) return;
     const sizes = [this.#database.db, this.#replica.db].map((file) => statSync(file).size);
@@ -128,14 +150,9 @@ export class PicolispPeer implements Peer {
   }
 
   counts(): PeerCounts {
-    // Redis forgets its totals with everything else; the spool and the database do not.
-    return {
-      batches: (this.#status?.head ?? 1) - 1,
-      bytes: statSync(this.#replica.db).size,
-      blobs: 0,
-      repeats: 0,
-      rewinds: 0,
-    };
+    const { batches, repeats, rewinds, stepsBack } = this.#ledger;
+    const { size } = statSync(this.#replica.db);
+    return { batches, bytes: size, blobs: 0, repeats, rewinds, stepsBack };
   }
 
   /**
@@ -160,6 +177,7 @@ export class PicolispPeer implements Peer {
 
   async stop(): Promise<void> {
     clearInterval(this.#watch);
+    this.#observer.stop();
     await this.#database.stop();
     await this.#replica.stop();
     say('database and replica have ended');

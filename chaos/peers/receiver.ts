@@ -142,7 +142,7 @@ export class ReceiverPeer implements Peer {
   }
 
   counts(): PeerCounts {
-    const counts = { batches: 0, bytes: 0, blobs: 0, repeats: 0, rewinds: 0 };
+    const counts = { batches: 0, bytes: 0, blobs: 0, repeats: 0, rewinds: 0, stepsBack: 0 };
     for (const writer of this.#writers) {
       const { files, bytes } = this.#received(writer.journal);
       counts.batches += files;

@@ -1,7 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import type { Findings } from '../findings.js';
 import type { Household } from '../household.js';
-import { Ledger } from '../ledger.js';
+import { Ledger, type Outage } from '../ledger.js';
 import type { ChaosOptions } from '../options.js';
 import { Random } from '../random.js';
 import { RecordWriter, type Source } from '../writer.js';
@@ -35,9 +35,16 @@ export class SinkPeer implements Peer {
     this.journals = names.map(
       (name, n) => `name: ${name}, path: ./fifo/${name}, interval: 500ms${journalFlavour(n)}`,
     );
+    let outage: Outage | null = null;
     this.outage = {
-      down: async () => server.down(),
-      up: () => server.up(),
+      down: async () => {
+        outage = ledger.destinationDown();
+        server.down();
+      },
+      up: async () => {
+        await server.up();
+        if (outage !== null) outage.to = performance.now();
+      },
     };
   }
 
@@ -97,8 +104,8 @@ export class SinkPeer implements Peer {
   }
 
   counts(): PeerCounts {
-    const { batches, bytes, repeats, rewinds } = this.#ledger;
-    return { batches, bytes, blobs: 0, repeats, rewinds };
+    const { batches, bytes, repeats, rewinds, stepsBack } = this.#ledger;
+    return { batches, bytes, blobs: 0, repeats, rewinds, stepsBack };
   }
 
   async stop(): Promise<void> {

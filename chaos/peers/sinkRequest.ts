@@ -18,26 +18,30 @@ export interface Announced {
 
 export type ParsedHead = 'more' | 'refused' | { announced: Announced; length: number };
 
-/** Request head, key, length. `refuse` learns of what is no batch of ours. */
-export function parseHead(
-  head: Buffer,
-  keyText: string,
-  refuse: (request: string) => void,
-): ParsedHead {
+export interface HeadRules {
+  keyText: string;
+  /** The journal by the request's head; undefined: no url of ours. */
+  journalOf(request: string): string | undefined;
+  /** Learns of what is no batch of ours. */
+  refuse(request: string): void;
+}
+
+/** Request head, key, length. */
+export function parseHead(head: Buffer, rules: HeadRules): ParsedHead {
   const headEnd = head.indexOf('\r\n\r\n');
   if (headEnd < 0) return 'more';
   const keyEnd = head.indexOf('\n', headEnd + 4);
   const lineEnd = keyEnd < 0 ? -1 : head.indexOf('\n', keyEnd + 1);
   if (lineEnd < 0) return 'more';
   const request = head.subarray(0, headEnd).toString('latin1');
-  const journal = /^GET \/([^/]+)\.r\/!replica HTTP\/1\.0\r\n/.exec(request)?.[1];
+  const journal = rules.journalOf(request);
   const key = parseIdempotencyKey(/^Idempotency-Key: (.*)$/m.exec(request)?.[1]?.trim() ?? '');
   const sha256 = parseDigest(/^Content-Digest: (.*)$/m.exec(request)?.[1]?.trim() ?? '');
   const bytes = head.subarray(keyEnd + 1, lineEnd).toString('latin1');
-  const keyIsRight = head.subarray(headEnd + 4, keyEnd + 1).toString('latin1') === keyText;
+  const keyIsRight = head.subarray(headEnd + 4, keyEnd + 1).toString('latin1') === rules.keyText;
   const understood = journal !== undefined && key?.kind === 'batch' && sha256 !== null;
   if (!understood || !keyIsRight || !/^\d+$/.test(bytes)) {
-    refuse(request);
+    rules.refuse(request);
     return 'refused';
   }
   const { stream, sequence, previous } = key;
@@ -47,12 +51,17 @@ export function parseHead(
   };
 }
 
-/** Payload and the byte behind it. null: a replica would not apply it. */
+/**
+ * Payload and the byte behind it. null: a replica would not apply it.
+ *
+ * @param scanned whether the payload is numbered records; those of a database are not
+ */
 export function wholeSend(
   announced: Announced,
   all: Buffer,
   at: Pick<Send, 'connection' | 'connectedAt' | 'startedAt' | 'tAt'>,
   findings: Findings,
+  scanned?: 'records',
 ): Send | null {
   const payload = all.subarray(0, announced.bytes);
   const where = `${announced.journal} sequence ${announced.sequence}, connection ${at.connection}`;
@@ -63,7 +72,8 @@ export function wholeSend(
   if (createHash('sha256').update(payload).digest('hex') !== announced.sha256) {
     findings.add('torn', `${where}: the digest is another one`);
   }
-  const { runs, torn } = scan(announced.journal, payload);
+  const none = { runs: [], torn: [] };
+  const { runs, torn } = scanned === undefined ? none : scan(announced.journal, payload);
   for (const text of torn) findings.add('torn', `${where}: ${text}`);
   return { ...announced, ...at, runs, endAt: 0 };
 }

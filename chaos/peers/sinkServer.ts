@@ -8,6 +8,8 @@ import { type Announced, parseHead, wholeSend } from './sinkRequest.js';
 /** More than the sockets on both sides hold: the sender is kept waiting. */
 const SEVERAL_WRITES_BYTES = 256 * 1024;
 
+const URL_OF_JOURNAL = /^GET \/([^/]+)\.r\/!replica HTTP\/1\.0\r\n/;
+
 /** A send whose `T` has come. It waits for its turn, is answered, and counts when its client closes. */
 interface Turn {
   send: Send;
@@ -150,9 +152,12 @@ export class SinkServer {
       }
       if (announced === null) {
         head = Buffer.concat([head, data]);
-        const parsed = parseHead(head, this.#keyText, (request) =>
-          this.#findings.add('failures', `connection ${connection} sent no batch: ${request}`),
-        );
+        const parsed = parseHead(head, {
+          keyText: this.#keyText,
+          journalOf: (request) => URL_OF_JOURNAL.exec(request)?.[1],
+          refuse: (request) =>
+            this.#findings.add('failures', `connection ${connection} sent no batch: ${request}`),
+        });
         if (parsed === 'more') return;
         if (parsed === 'refused') {
           socket.destroy();
@@ -174,7 +179,7 @@ export class SinkServer {
       const all = Buffer.concat(parts);
       parts = [];
       const at = { connection, connectedAt, startedAt, tAt };
-      const send = wholeSend(announced, all, at, this.#findings);
+      const send = wholeSend(announced, all, at, this.#findings, 'records');
       if (send === null) {
         socket.destroy();
         return;

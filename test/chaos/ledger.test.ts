@@ -76,6 +76,39 @@ describe('the ledger of sends', () => {
     assert.deepEqual(found(), ['badRepeats']);
   });
 
+  it('allows one step back after an outage that came after the last T', () => {
+    const { ledger: one, take, found } = ledger();
+    take(send(1), send(2), send(3));
+    one.destinationDown(now).to = now + 500;
+    take(send(2), send(2), send(3), send(4));
+    one.check(new Map([['j', 4]]));
+    assert.deepEqual(found(), []);
+    assert.deepEqual([one.stepsBack, one.repeats], [1, 1]);
+    take(send(3));
+    assert.deepEqual(found(), ['badRepeats'], 'an outage explains one step');
+  });
+
+  it('allows no step back for an outage from before, nor more than one batch', () => {
+    const before = ledger();
+    before.take(send(1));
+    before.ledger.destinationDown(now).to = now;
+    before.take(send(2), send(1));
+    assert.deepEqual(before.found(), ['badRepeats']);
+    const two = ledger();
+    two.take(send(1), send(2), send(3));
+    two.ledger.destinationDown(now);
+    two.take(send(1));
+    assert.deepEqual(two.found(), ['badRepeats']);
+  });
+
+  it('finds a step back that does not go on with the same batch', () => {
+    const { ledger: one, take, found } = ledger();
+    take(send(1), send(2), send(3));
+    one.destinationDown(now);
+    take(send(2), send(4));
+    assert.deepEqual(found(), ['reordered']);
+  });
+
   it('misses what is left out when everything is sent again', () => {
     const { ledger: one, take, found } = ledger();
     take(send(1), send(2), send(3));
