@@ -24,14 +24,14 @@ function infoField(info: string, name: string): string {
 /**
  * Looks at the server behind a connection. INFO first, because it works where CONFIG is forbidden.
  *
- * @throws FerryError REDIS_TOO_OLD, REDIS_EVICTS, REDIS_NOT_DURABLE: settings under which batches
- * could vanish; the operator changes them.
+ * @throws FerryError REDIS_TOO_OLD, REDIS_NO_RIGHTS, REDIS_EVICTS, REDIS_NOT_DURABLE: settings under
+ * which batches could vanish, or nothing can be known; the operator changes them.
  */
 export async function inspectRedis(
   client: RedisClient,
   allowWithoutAof: boolean,
 ): Promise<RedisFacts> {
-  const info = String(await client.info());
+  const info = await readInfo(client);
   const version = infoField(info, 'valkey_version') || infoField(info, 'redis_version') || '0.0.0';
   const [major = 0, minor = 0] = version.split('.').map(Number);
   if (major < OLDEST_REDIS[0] || (major === OLDEST_REDIS[0] && minor < OLDEST_REDIS[1])) {
@@ -61,6 +61,18 @@ export async function inspectRedis(
     replicated:
       infoField(info, 'connected_slaves') !== '0' || infoField(info, 'cluster_enabled') === '1',
   };
+}
+
+async function readInfo(client: RedisClient): Promise<string> {
+  try {
+    return String(await client.info());
+  } catch (error) {
+    if (!(error instanceof Error) || !error.message.startsWith('NOPERM')) throw error;
+    throw new FerryError('REDIS_NO_RIGHTS', 'the Redis user may not ask for INFO', {
+      kind: 'redis',
+      hint: 'run: redis-cli ACL SETUSER <user> +info. Without it nobody knows whether Redis is durable, nor that it was restarted',
+    });
+  }
 }
 
 async function fsyncPolicy(client: RedisClient): Promise<Durability> {

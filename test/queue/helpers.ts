@@ -12,7 +12,7 @@ import { startTestRedis, type TestRedis } from '../support/redis.js';
 
 export const silent = pino({ level: 'silent' });
 
-export function urlConfig(url: string): RedisConfig {
+export function urlConfig(url: string): Extract<RedisConfig, { kind: 'url' }> {
   return {
     kind: 'url',
     url,
