@@ -4,7 +4,7 @@ import { FerryError } from '../../src/common/errors.js';
 import { type Body, type Endpoint, send } from '../../src/protocol/index.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { until } from '../support/process.js';
-import { isOwned } from '../support/tcpTable.js';
+import { untilClosed } from '../support/tcpTable.js';
 import { type Fault, FaultyPeer, STEPS, type Step } from './faultyPeer.js';
 import { pieces } from './scriptedServer.js';
 
@@ -135,7 +135,7 @@ async function judge(row: Row): Promise<void> {
     const client = peer.faultyPort;
     const inTls = step !== 'TCP connect' && step !== 'half a TLS handshake';
     if (fault === 'stall') assert.equal(await peer.thaw(), inTls ? 'close_notify' : 'cut');
-    await until('the sender has closed its socket', () => !isOwned(client, peer.port));
+    await untilClosed(client, peer.port);
 
     const again = { dialect, confirm, timeouts: { ...endpoint.timeouts } };
     again.timeouts = { connectMs: LONG_MS, idleMs: LONG_MS, applyMs: LONG_MS };
