@@ -36,8 +36,9 @@ export function encodeHead(
   bytes: number,
   identity: WireIdentity | BlobIdentity | undefined,
 ): Buffer {
+  const endsWithEof = body.kind === 'blob' && endpoint.dialect === 'eof';
   return Buffer.concat([
-    Buffer.from(requestHead(endpoint, identity)),
+    Buffer.from(requestHead(endpoint, identity, endsWithEof ? bytes : undefined)),
     checkedKey(endpoint),
     Buffer.from(announcement(body, bytes, endpoint.dialect)),
   ]);
@@ -46,10 +47,14 @@ export function encodeHead(
 /**
  * The request line and headers with their blank line, as bin/ssl writes them (2022), and the
  * identity headers if there is an identity.
+ *
+ * @param uploadBytes length of a blob that ends with the connection: a receiver of ours can tell its
+ *   end from that of a sender that was killed
  */
 export function requestHead(
   endpoint: Pick<Endpoint, 'url' | 'host' | 'port'>,
   identity?: WireIdentity | BlobIdentity,
+  uploadBytes?: number,
 ): string {
   if (!/^[\x21-\x7e]+$/.test(endpoint.url)) {
     throw usage(
@@ -70,6 +75,7 @@ export function requestHead(
     if (identity.sha256 !== undefined) {
       lines.push(`Content-Digest: ${formatDigest(identity.sha256)}`);
     }
+    if (uploadBytes !== undefined) lines.push(`Upload-Length: ${uploadBytes}`);
   }
   return `${lines.join('\r\n')}\r\n\r\n`;
 }

@@ -1,13 +1,14 @@
 import type { BlobIdentity, WireIdentity } from '../common/identity.js';
 
 /*
- * Two request headers, understood by receivers of ours and ignored by PicoLisp's `lib/http.l`:
+ * Request headers that receivers of ours understand and PicoLisp's `lib/http.l` ignores:
  *
  *   Idempotency-Key = DQUOTE stream "." ( sequence "." previous / "blob." version ) DQUOTE
  *   stream          = 32 lower-case hexadecimal digits
  *   sequence        = version = positive        ; 1 .. 2^53 - 1, no leading zero
  *   previous        = "0" / positive
  *   Content-Digest  = "sha-256=:" base64 ":"    ; RFC 9530, one algorithm; of the body's data alone
+ *   Upload-Length   = 1*15DIGIT                 ; of a blob that ends with the connection (`eof`)
  *
  * The value of Idempotency-Key is an RFC 8941 string, as in the IETF draft of that header.
  */

@@ -76,7 +76,7 @@ interface Attempt {
  *   (`reason`, `last`), PROTOCOL_ERROR, TIMEOUT_IDLE, TIMEOUT_APPLY, FALSE_ACK, LEASE_LOST, ABORTED,
  *   PAYLOAD_MISMATCH, PAYLOAD_STALLED. An error of the payload's source passes through.
  *   In the `eof` dialect a server takes any end for the blob's end: a failed attempt may have left
- *   a shortened blob there until the next one replaces it.
+ *   a shortened blob there until the next one replaces it. A receiver of ours knows the length.
  */
 export async function send(request: SendRequest): Promise<SendResult> {
   const { endpoint } = request;

@@ -39,6 +39,7 @@ export const ANSWERS: Readonly<Record<Refusal | 'excess' | 'too-large' | 'storag
   'malformed-identity': answer('malformed-identity', '400 Bad Request'),
   'blob-path': answer('blob-path', '403 Forbidden'),
   'too-large': answer('too-large', '413 Content Too Large'),
+  cut: answer('cut', '400 Bad Request'),
   storage: answer('storage', '503 Service Unavailable'),
 };
 

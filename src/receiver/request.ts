@@ -24,6 +24,8 @@ export type Refusal =
   | 'unknown-app'
   | 'wrong-key'
   | 'blob-path'
+  /** The connection of an `eof` blob ended before or behind the announced length. */
+  | 'cut'
   /** The byte after the data is not `T`. */
   | 'not-committed';
 
@@ -32,6 +34,8 @@ export interface RequestHead {
   identity: ParsedKey | null;
   /** From Content-Digest, hexadecimal. */
   sha256: string | null;
+  /** From Upload-Length: of a blob that ends with the connection. */
+  uploadBytes: number | null;
 }
 
 export type Announced =
@@ -74,12 +78,13 @@ export class RequestParser {
   #partial: Buffer = Buffer.alloc(0);
   #headBytes = 0;
   #headers = 0;
-  #head: RequestHead = { app: '', identity: null, sha256: null };
+  #head: RequestHead = { app: '', identity: null, sha256: null, uploadBytes: null };
   #keys: KeySet | null = null;
   #keyLines: Buffer = Buffer.alloc(0);
   #path = '';
   /** Bytes of data still to come; Infinity: until the end of file. */
   #left = 0;
+  #dataBytes = 0;
   #refused = false;
 
   constructor(options: RequestOptions) {
@@ -103,6 +108,7 @@ export class RequestParser {
         case 'data': {
           const data = rest.subarray(0, this.#left);
           this.#left -= data.length;
+          this.#dataBytes += data.length;
           rest = rest.subarray(data.length);
           if (this.#left === 0) this.#state = 'commit';
           yield { is: 'data', data };
@@ -145,7 +151,10 @@ export class RequestParser {
   *end(): Generator<RequestEvent, void, undefined> {
     if (this.#state === 'data' && this.#left === Number.POSITIVE_INFINITY) {
       this.#state = 'over';
-      yield { is: 'commit' };
+      const { uploadBytes } = this.#head;
+      // The kernel of a sender that was killed ends the connection as its own end would.
+      if (uploadBytes !== null && uploadBytes !== this.#dataBytes) yield this.#refuse('cut');
+      else yield { is: 'commit' };
     }
   }
 
@@ -205,6 +214,9 @@ export class RequestParser {
     } else if (name === 'content-digest') {
       this.#head.sha256 = parseDigest(value);
       if (this.#head.sha256 === null) return this.#refuse('malformed-identity');
+    } else if (name === 'upload-length') {
+      if (!LENGTH.test(value)) return this.#refuse('malformed-identity');
+      this.#head.uploadBytes = Number(value);
     }
     return null;
   }

@@ -6,6 +6,7 @@ import { Session, type SessionParts } from './session.js';
 
 /** Connections that the kernel holds for us while all places are taken. */
 const BACKLOG = 511;
+/** At most; a shorter idle limit holds for the handshake too. */
 const HANDSHAKE_MS = 10_000;
 
 export interface ServerOptions {
@@ -29,11 +30,15 @@ export class ReceiverServer {
 
   /** @throws FerryError TLS_FILES_INVALID, LISTEN_FAILED */
   static async start(options: ServerOptions, parts: SessionParts): Promise<ReceiverServer> {
-    const server = new ReceiverServer(makeServer(options));
+    const server = new ReceiverServer(makeServer(options, parts.limits.idleMs));
     const { log, limits } = parts;
     server.#server.maxConnections = limits.connections;
     server.#server.on('drop', () => log.warn({ max: limits.connections }, 'connection dropped'));
-    server.#server.on('tlsClientError', (error) => log.debug({ err: error }, 'handshake failed'));
+    server.#server.on('tlsClientError', (error, socket) => {
+      log.debug({ err: error }, 'handshake failed');
+      // Node says that the handshake took too long, and leaves the connection where it is.
+      socket.destroy();
+    });
     server.#server.on('connection', (socket: Socket) => {
       server.#raw.add(socket);
       socket.once('close', () => server.#raw.delete(socket));
@@ -94,14 +99,14 @@ export class ReceiverServer {
   }
 }
 
-function makeServer({ cert, key, ticketKeys }: ServerOptions): Server {
+function makeServer({ cert, key, ticketKeys }: ServerOptions, idleMs: number): Server {
   try {
     return createServer({
       cert,
       key,
       ticketKeys,
       minVersion: 'TLSv1.2',
-      handshakeTimeout: HANDSHAKE_MS,
+      handshakeTimeout: Math.min(HANDSHAKE_MS, idleMs),
       noDelay: true,
     });
   } catch (error) {

@@ -402,6 +402,7 @@ export class StoreRun {
           previous: s.previous,
         },
         sha256: s.digest,
+        uploadBytes: null,
       },
       { kind: 'batch', bytes: Buffer.byteLength(s.data) },
     );

@@ -105,6 +105,7 @@ describe('the request parser', () => {
         app: 'foo.r',
         identity: { kind: 'batch', stream: STREAM, sequence: 7, previous: 5 },
         sha256: null,
+        uploadBytes: null,
       },
       body: { kind: 'batch', bytes: 5 },
     });
