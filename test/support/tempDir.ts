@@ -10,7 +10,20 @@ export function tempDir(): string {
   return directory;
 }
 
-/** Servers that are just ending may still write: tried again for a moment. */
+const TRIES = 30;
+const PAUSE_MS = 100;
+
+/**
+ * Servers that are just ending may still write: all of it is tried again for a moment. Node's own
+ * `maxRetries` would only repeat the `rmdir`, and not see what has come since.
+ */
 export function removeDir(directory: string): void {
-  rmSync(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+  for (let left = TRIES; ; left -= 1) {
+    try {
+      return rmSync(directory, { recursive: true, force: true });
+    } catch (error) {
+      if (left === 0) throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE_MS);
+    }
+  }
 }
