@@ -20,7 +20,8 @@ const PAUSE_MS = 100;
 export function removeDir(directory: string): void {
   for (let left = TRIES; ; left -= 1) {
     try {
-      return rmSync(directory, { recursive: true, force: true });
+      rmSync(directory, { recursive: true, force: true });
+      return;
     } catch (error) {
       if (left === 0) throw error;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, PAUSE_MS);
