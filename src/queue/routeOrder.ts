@@ -199,6 +199,11 @@ export class RouteOrder {
     return this.#lease(job, holder, 0);
   }
 
+  /** The holder is known to be dead: its lease ends in `ms`, and its send may have been one. */
+  async endLease(job: BatchJob, holder: string, ms: number): Promise<boolean> {
+    return this.#lease(job, holder, ms);
+  }
+
   async fail(job: BatchJob, holder: string, failure: Failure): Promise<FailAnswer> {
     const [is, a, b] = await this.#run(
       'fail',

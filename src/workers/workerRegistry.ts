@@ -7,9 +7,16 @@ import { type HeldLock, tryTakeLock } from '../common/fileLock.js';
 import type { QueueAccess } from '../queue/access.js';
 
 /**
+ * The kernel goes on sending what a killed worker had written, its `T` perhaps included. That is to
+ * arrive before anything else does: behind a later batch it would corrupt a PicoLisp replica. So
+ * its lease lives on for a moment, longer than a far side usually lets data lie.
+ */
+const LAST_WORDS_MS = 5_000;
+
+/**
  * Who works on this host with this state directory: a locked file per worker. The kernel drops
- * the lock of a worker that was killed, which proves that it is gone; so its leases need not be
- * waited out. Workers on other hosts are not seen here, and their leases run their time.
+ * the lock of a worker that was killed, which proves that it is gone; so its leases are cut
+ * short. Workers on other hosts are not seen here, and their leases run their time.
  */
 export class WorkerRegistry {
   readonly #dir: string;
@@ -45,7 +52,7 @@ export class WorkerRegistry {
   }
 
   /**
-   * Gives back the leases of workers of this state directory that are gone, and wakes their
+   * Cuts short the leases of workers of this state directory that are gone, and wakes their
    * batches. The job that such a worker had taken comes back by itself later, and finds its batch
    * delivered.
    */
@@ -70,10 +77,11 @@ export class WorkerRegistry {
       const owner = dead.find((workerId) => state?.holder.startsWith(`${workerId}.`));
       if (state === null || owner === undefined) continue;
       const job = await access.order.accepted(route, state.head);
-      if (job === null || !(await access.order.release(job, state.holder))) continue;
+      if (job === null) continue;
+      if (!(await access.order.endLease(job, state.holder, LAST_WORDS_MS))) continue;
       log.info(
-        { route, sequence: state.head },
-        'a worker was killed while it sent this batch; it goes on now',
+        { route, sequence: state.head, inMs: LAST_WORDS_MS },
+        'a worker was killed while it sent this batch; it is sent again in a moment',
       );
       await access.queues.nudgeBatch(job, state.epoch);
     }
