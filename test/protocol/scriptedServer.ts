@@ -112,7 +112,7 @@ export function testEndpoint(port: number): Endpoint {
     dialect: 'acked',
     confirm: 'applied',
     tls: { verify: true, ca: testCerts().ca, servername: null },
-    timeouts: { connectMs: 3_000, idleMs: 400, applyMs: 400 },
+    timeouts: { connectMs: 3_000, idleMs: 2_500, applyMs: 2_500 },
   };
 }
 
