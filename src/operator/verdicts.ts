@@ -52,7 +52,7 @@ export async function applyVerdict(
     });
     await Promise.race([scripts.ready(), patience]);
     const order = new RouteOrder(scripts, keys);
-    const routes = named(pattern, await order.routes());
+    const routes = named(pattern, (await order.routes()).sort());
     for (const route of routes) {
       await applyToRoute(order, queues, kind, route);
       await scripts.client.publish(keys.news(), `ack ${route}`);
@@ -85,7 +85,7 @@ async function applyToRoute(
 function named(pattern: string, routes: readonly string[]): string[] {
   const exact = routes.filter((route) => route === pattern);
   if (exact.length > 0) return exact;
-  const ofJournal = routes.filter((route) => parseRouteName(route).journal === pattern).sort();
+  const ofJournal = routes.filter((route) => parseRouteName(route).journal === pattern);
   if (ofJournal.length === 1) return ofJournal;
   if (ofJournal.length > 1) {
     throw new FerryError('ROUTE_AMBIGUOUS', `journal ${pattern} has ${ofJournal.length} routes`, {
@@ -95,7 +95,7 @@ function named(pattern: string, routes: readonly string[]): string[] {
   }
   const glob = globToRegExp(pattern);
   const matching = routes.filter((route) => glob.test(route));
-  if (matching.length > 0) return matching.sort();
+  if (matching.length > 0) return matching;
   throw new FerryError('ROUTE_UNKNOWN', `no route is named ${pattern}`, {
     kind: 'usage',
     hint: 'ferry status lists them; a route is known once its journal was captured',

@@ -36,12 +36,17 @@ export function encodeHead(
   bytes: number,
   identity: WireIdentity | BlobIdentity | undefined,
 ): Buffer {
-  const endsWithEof = body.kind === 'blob' && endpoint.dialect === 'eof';
+  const uploadBytes = endsWithEof(body, endpoint.dialect) ? bytes : undefined;
   return Buffer.concat([
-    Buffer.from(requestHead(endpoint, identity, endsWithEof ? bytes : undefined)),
+    Buffer.from(requestHead(endpoint, identity, uploadBytes)),
     checkedKey(endpoint),
     Buffer.from(announcement(body, bytes, endpoint.dialect)),
   ]);
+}
+
+/** A blob of the 2015 dialect has no commit byte: the connection's end is its own. */
+export function endsWithEof(body: Body, dialect: Endpoint['dialect']): boolean {
+  return body.kind === 'blob' && dialect === 'eof';
 }
 
 /**
@@ -85,7 +90,7 @@ export function announcement(body: Body, bytes: number, dialect: Endpoint['diale
   if (!Number.isSafeInteger(bytes) || bytes < 0) throw new RangeError(`length ${bytes}`);
   if (body.kind === 'batch') return `${bytes}\n`;
   checkBlobPath(body.path);
-  return dialect === 'eof' ? `${body.path}\n` : `${body.path}\n${bytes}\n`;
+  return endsWithEof(body, dialect) ? `${body.path}\n` : `${body.path}\n${bytes}\n`;
 }
 
 /** @throws FerryError BLOB_PATH_INVALID if a replica could not take this path for a blob's. */

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BlobIdentity, WireIdentity } from '../common/identity.js';
 import { Connection } from './connection.js';
-import { type Body, COMMIT_BYTE, encodeHead } from './encode.js';
+import { type Body, COMMIT_BYTE, encodeHead, endsWithEof } from './encode.js';
 import { addressOf, type Endpoint } from './endpoint.js';
 import { aborted, leaseLost, payloadMismatch, wireError, withContext } from './errors.js';
 import { HTTP_ANSWER_MAX_BYTES, httpAnswerError, isCompleteAnswer } from './httpAnswer.js';
@@ -120,7 +120,7 @@ async function exchange(
   attempt: Attempt,
 ): Promise<Timings> {
   const started = performance.now();
-  const endsWithEof = request.body.kind === 'blob' && request.endpoint.dialect === 'eof';
+  const noCommit = endsWithEof(request.body, request.endpoint.dialect);
   const small = request.bytes <= COALESCE_MAX_BYTES;
   const pending = small
     ? await gather(request, connection, source, head)
@@ -130,7 +130,7 @@ async function exchange(
   if (connection.received.length > 0 || connection.peerEnd !== 'open') {
     throw await refusal(connection, attempt);
   }
-  const last = endsWithEof ? pending : Buffer.concat([pending, COMMIT_BYTE]);
+  const last = noCommit ? pending : Buffer.concat([pending, COMMIT_BYTE]);
   if (request.signal.aborted) throw aborted(request.signal);
   // Nothing but the write itself comes after this look: a process that is paused in between, for
   // longer than its lease, sends a commit byte that it has no right to any more.
@@ -141,10 +141,10 @@ async function exchange(
   if (written !== null) {
     const wrote = await written;
     // An answer that came while the write was reported is the answer, except with no T to answer.
-    if (!wrote.done && endsWithEof) throw await refusal(connection, attempt);
+    if (!wrote.done && noCommit) throw await refusal(connection, attempt);
   }
   request.onProgress?.(request.bytes);
-  if (endsWithEof) return { sendMs: sent - started, answerMs: 0, ...(await applied(connection)) };
+  if (noCommit) return { sendMs: sent - started, answerMs: 0, ...(await applied(connection)) };
 
   await connection.until(() => connection.received.length > 0 || connection.peerEnd !== 'open');
   if (connection.received[0] !== T) throw await refusal(connection, attempt);

@@ -98,7 +98,7 @@ class WorkerRole implements Role {
     ];
     this.#scheduleWake();
     this.#stopListening = access.scripts.onReady(() => {
-      registry.freeLeasesOfTheDead(access, this.#log).catch((err: unknown) => {
+      registry.cutLeasesOfTheDead(access, this.#log).catch((err: unknown) => {
         this.#log.debug({ err }, 'leases of killed workers run out by themselves');
       });
     });

@@ -56,7 +56,7 @@ export class WorkerRegistry {
    * batches. The job that such a worker had taken comes back by itself later, and finds its batch
    * delivered.
    */
-  async freeLeasesOfTheDead(access: QueueAccess, log: Logger): Promise<void> {
+  async cutLeasesOfTheDead(access: QueueAccess, log: Logger): Promise<void> {
     const dead = new Map<string, HeldLock>();
     try {
       for (const workerId of await readdir(this.#dir)) {
@@ -65,13 +65,13 @@ export class WorkerRegistry {
         const lock = await tryTakeLock(join(this.#dir, workerId), 'exclusive');
         if (lock !== null) dead.set(workerId, lock); // else it is alive
       }
-      if (dead.size > 0) await this.#free([...dead.keys()], access, log);
+      if (dead.size > 0) await this.#cutLeases([...dead.keys()], access, log);
     } finally {
       for (const lock of dead.values()) await lock.release();
     }
   }
 
-  async #free(dead: readonly string[], access: QueueAccess, log: Logger): Promise<void> {
+  async #cutLeases(dead: readonly string[], access: QueueAccess, log: Logger): Promise<void> {
     for (const route of await access.order.routes()) {
       const state = await access.order.state(route);
       const owner = dead.find((workerId) => state?.holder.startsWith(`${workerId}.`));
