@@ -1,4 +1,5 @@
 import type { ChaosOptions } from './options.js';
+import type { Outage } from './peers/peer.js';
 import { inSeconds, type Kind, type Plan } from './plan.js';
 import type { Random } from './random.js';
 import { redisEvents } from './redisEvents.js';
@@ -87,11 +88,7 @@ function kill(site: Site, name: string, random: Random): Plan {
 }
 
 /** A batch whose answer nobody hears, and then connections that fail. */
-function killWithOutage(
-  site: Site,
-  outage: NonNullable<Site['peer']['outage']>,
-  random: Random,
-): Plan {
+function killWithOutage(site: Site, outage: Outage, random: Random): Plan {
   const one = random.integer(1, site.workers);
   const all = random.chance(0.5);
   const killed = Array.from({ length: site.workers }, (_, n) => `worker${n + 1}`).filter(

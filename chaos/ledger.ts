@@ -45,7 +45,7 @@ interface Route {
 }
 
 /** Connections failed from `from` on; `to` is infinite while they do. */
-export interface Outage {
+interface Outage {
   readonly from: number;
   to: number;
 }
@@ -68,6 +68,8 @@ export class Ledger {
   bytes = 0;
   readonly #findings: Findings;
   readonly #routes = new Map<string, Route>();
+  /** The one that is not over. */
+  #outage: Outage | null = null;
 
   constructor(findings: Findings, journals: readonly string[]) {
     this.#findings = findings;
@@ -96,11 +98,17 @@ export class Ledger {
     return loss;
   }
 
-  /** @param from ms of `performance.now()` */
-  destinationDown(from = performance.now()): Outage {
-    const outage: Outage = { from, to: Number.POSITIVE_INFINITY };
+  /** @param at ms of `performance.now()` */
+  destinationDown(at = performance.now()): void {
+    const outage: Outage = { from: at, to: Number.POSITIVE_INFINITY };
+    this.#outage = outage;
     for (const route of this.#routes.values()) route.outages.push(outage);
-    return outage;
+  }
+
+  /** @param at ms of `performance.now()` */
+  destinationUp(at = performance.now()): void {
+    if (this.#outage !== null) this.#outage.to = at;
+    this.#outage = null;
   }
 
   /** A `T` has come: was another send of this route under way meanwhile? */

@@ -1,9 +1,7 @@
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import type { Findings } from '../findings.js';
-import type { Ledger, Outage, Send } from '../ledger.js';
-import { parseHead, wholeSend } from './sinkRequest.js';
-
-const T = 0x54;
+import type { Ledger, Send } from '../ledger.js';
+import { parseHead, T, wholeSend } from './sinkRequest.js';
 
 /**
  * Stands between httpGate and the replica, hands everything on as it comes, and tells the ledger
@@ -16,7 +14,6 @@ export class Observer {
   /** Connections whose `T` has not come: those may be cut. */
   readonly #reading = new Set<Socket>();
   #server: Server | null = null;
-  #outage: Outage | null = null;
   #port = 0;
   #connections = 0;
 
@@ -36,12 +33,10 @@ export class Observer {
     });
     this.#port = (server.address() as AddressInfo).port;
     this.#server = server;
-    if (this.#outage !== null) this.#outage.to = performance.now();
   }
 
   /** To the gate the replica is gone; what has its `T` is applied. */
   down(): void {
-    this.#outage = this.#options.ledger.destinationDown();
     this.#server?.close();
     this.#server = null;
     for (const client of this.#reading) client.destroy();

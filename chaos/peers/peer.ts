@@ -1,3 +1,4 @@
+import type { Ledger } from '../ledger.js';
 import type { Source } from '../writer.js';
 
 /** Redis may have forgotten something. `at`: when it answered again; until then infinite. */
@@ -23,6 +24,26 @@ export interface PeerCounts {
   stepsBack: number;
 }
 
+/** How a destination goes away and comes back. */
+export interface Outage {
+  down(): Promise<void>;
+  up(): Promise<void>;
+}
+
+/** That of a server in this process, which the ledger is told of. */
+export function toldOutage(server: { down(): void; up(): Promise<void> }, ledger: Ledger): Outage {
+  return {
+    async down() {
+      ledger.destinationDown();
+      server.down();
+    },
+    async up() {
+      await server.up();
+      ledger.destinationUp();
+    },
+  };
+}
+
 /** A destination, with what is written for it and how it is checked. */
 export interface Peer {
   /** Fields of the destination in `ferry.yaml`. */
@@ -30,7 +51,7 @@ export interface Peer {
   /** Entries of `journals:`, each a YAML flow mapping. */
   readonly journals: readonly string[];
   /** The destination goes away and comes back; absent where that is not ours to judge. */
-  readonly outage?: { down(): Promise<void>; up(): Promise<void> };
+  readonly outage?: Outage;
   /** SIGKILL and start again; absent where there is no process of ours. */
   readonly crash?: { kill(): Promise<void>; start(): Promise<void> };
   /** Begins to write. */

@@ -14,7 +14,14 @@ import type { ChaosOptions } from '../options.js';
 import { Random } from '../random.js';
 import type { Source } from '../writer.js';
 import { Observer } from './observer.js';
-import type { Loss, Peer, PeerCounts, Progress } from './peer.js';
+import {
+  type Loss,
+  type Outage,
+  type Peer,
+  type PeerCounts,
+  type Progress,
+  toldOutage,
+} from './peer.js';
 
 const FERRY = fileURLToPath(new URL('../../src/cli/ferry.cjs', import.meta.url));
 const STATUS_MS = 20_000;
@@ -42,7 +49,7 @@ const JOURNAL = 'journal';
 export class PicolispPeer implements Peer {
   readonly destination: string;
   readonly journals: readonly string[];
-  readonly outage: { down(): Promise<void>; up(): Promise<void> };
+  readonly outage: Outage;
   readonly #ledger: Ledger;
   readonly #observer: Observer;
   readonly #household: Household;
@@ -62,7 +69,7 @@ export class PicolispPeer implements Peer {
     const { replica, gate, database, ledger, observer } = real;
     this.#ledger = ledger;
     this.#observer = observer;
-    this.outage = { down: async () => observer.down(), up: () => observer.up() };
+    this.outage = toldOutage(observer, ledger);
     this.#household = household;
     this.#findings = findings;
     this.#random = new Random(`${options.seed}/database`);

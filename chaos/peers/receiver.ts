@@ -8,13 +8,20 @@ import { Random } from '../random.js';
 import { compareOrder, type Run, scan } from '../records.js';
 import { Role } from '../role.js';
 import { RecordWriter, type Source } from '../writer.js';
-import { journalFlavour, type Loss, type Peer, type PeerCounts, type Progress } from './peer.js';
+import {
+  journalFlavour,
+  type Loss,
+  type Outage,
+  type Peer,
+  type PeerCounts,
+  type Progress,
+} from './peer.js';
 
 /** The real `ferry receiver`: what lies in its directory at the end is all that counts. */
 export class ReceiverPeer implements Peer {
   readonly destination: string;
   readonly journals: readonly string[];
-  readonly outage: { down(): Promise<void>; up(): Promise<void> };
+  readonly outage: Outage;
   readonly crash: { kill(): Promise<void>; start(): Promise<void> };
   readonly #household: Household;
   readonly #options: ChaosOptions;

@@ -1,18 +1,26 @@
 import { mkdir } from 'node:fs/promises';
 import type { Findings } from '../findings.js';
 import type { Household } from '../household.js';
-import { Ledger, type Outage } from '../ledger.js';
+import { Ledger } from '../ledger.js';
 import type { ChaosOptions } from '../options.js';
 import { Random } from '../random.js';
 import { RecordWriter, type Source } from '../writer.js';
-import { journalFlavour, type Loss, type Peer, type PeerCounts, type Progress } from './peer.js';
+import {
+  journalFlavour,
+  type Loss,
+  type Outage,
+  type Peer,
+  type PeerCounts,
+  type Progress,
+  toldOutage,
+} from './peer.js';
 import { SinkServer } from './sinkServer.js';
 
 /** A server in this very process that sees every send. */
 export class SinkPeer implements Peer {
   readonly destination: string;
   readonly journals: readonly string[];
-  readonly outage: { down(): Promise<void>; up(): Promise<void> };
+  readonly outage: Outage;
   readonly #household: Household;
   readonly #options: ChaosOptions;
   readonly #ledger: Ledger;
@@ -35,17 +43,7 @@ export class SinkPeer implements Peer {
     this.journals = names.map(
       (name, n) => `name: ${name}, path: ./fifo/${name}, interval: 500ms${journalFlavour(n)}`,
     );
-    let outage: Outage | null = null;
-    this.outage = {
-      down: async () => {
-        outage = ledger.destinationDown();
-        server.down();
-      },
-      up: async () => {
-        await server.up();
-        if (outage !== null) outage.to = performance.now();
-      },
-    };
+    this.outage = toldOutage(server, ledger);
   }
 
   static async start(

@@ -4,7 +4,8 @@ import type { Findings } from '../findings.js';
 import type { Send } from '../ledger.js';
 import { scan } from '../records.js';
 
-const T = 0x54;
+/** The commit byte, and the answer. */
+export const T = 0x54;
 
 /** What a request says before its payload. */
 export interface Announced {

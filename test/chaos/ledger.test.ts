@@ -79,7 +79,8 @@ describe('the ledger of sends', () => {
   it('allows one step back after an outage that came after the last T', () => {
     const { ledger: one, take, found } = ledger();
     take(send(1), send(2), send(3));
-    one.destinationDown(now).to = now + 500;
+    one.destinationDown(now);
+    one.destinationUp(now + 500);
     take(send(2), send(2), send(3), send(4));
     one.check(new Map([['j', 4]]));
     assert.deepEqual(found(), []);
@@ -91,7 +92,8 @@ describe('the ledger of sends', () => {
   it('allows no step back for an outage from before, nor more than one batch', () => {
     const before = ledger();
     before.take(send(1));
-    before.ledger.destinationDown(now).to = now;
+    before.ledger.destinationDown(now);
+    before.ledger.destinationUp(now);
     before.take(send(2), send(1));
     assert.deepEqual(before.found(), ['badRepeats']);
     const two = ledger();
