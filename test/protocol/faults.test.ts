@@ -84,9 +84,13 @@ function verdictOf(row: Row): Verdict | null {
   }
 }
 
+function longTimeouts(): { -readonly [name in keyof Endpoint['timeouts']]: number } {
+  return { connectMs: LONG_MS, idleMs: LONG_MS, applyMs: LONG_MS };
+}
+
 /** The deadline of the step is short, the others are not. */
 function timeoutsOf({ step, fault, kind, dialect }: Row): Endpoint['timeouts'] {
-  const limits = { connectMs: LONG_MS, idleMs: LONG_MS, applyMs: LONG_MS };
+  const limits = longTimeouts();
   if (fault === 'reset' || step === 'end of file') return limits;
   if (step === 'TCP connect' || step === 'half a TLS handshake') limits.connectMs = SHORT_MS;
   else if (step === 'answered' || step === 'half-closed') limits.applyMs = SHORT_MS;
@@ -137,9 +141,7 @@ async function judge(row: Row): Promise<void> {
     if (fault === 'stall') assert.equal(await peer.thaw(), inTls ? 'close_notify' : 'cut');
     await untilClosed(client, peer.port);
 
-    const again = { dialect, confirm, timeouts: { ...endpoint.timeouts } };
-    again.timeouts = { connectMs: LONG_MS, idleMs: LONG_MS, applyMs: LONG_MS };
-    await ship(row, peer.endpoint(again));
+    await ship(row, peer.endpoint({ dialect, confirm, timeouts: longTimeouts() }));
     const head = kind === 'batch' ? `${bytes}\n` : endsWithEof ? 'a/b\n' : `a/b\n${bytes}\n`;
     const whole = `${head}${'x'.repeat(bytes)}${endsWithEof ? '' : 'T'}`;
     assert.equal(peer.taken.length, 1);

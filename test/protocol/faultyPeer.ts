@@ -40,6 +40,8 @@ class Tap {
   /** Called when what the server said next, or its end, is out. */
   afterAnswer: (() => void) | undefined;
   afterEnd: (() => void) | undefined;
+  /** What comes is no longer handed on. */
+  stopReading: (() => void) | undefined;
   #left = 0;
   #head: number[] = [];
 
@@ -87,7 +89,6 @@ export class FaultyPeer {
   readonly #step: Step;
   readonly #fault: Fault;
   readonly #endsWithEof: boolean;
-  readonly #requestBytes: (head: number) => number;
   readonly #dataBytes: number;
   readonly #tcp = createTcpServer({ allowHalfOpen: true, pauseOnConnect: true });
   readonly #tls = createServer({
@@ -106,7 +107,6 @@ export class FaultyPeer {
     this.#fault = of.fault;
     this.#endsWithEof = of.endsWithEof;
     this.#dataBytes = of.dataBytes;
-    this.#requestBytes = (head) => head + of.dataBytes + (of.endsWithEof ? 0 : 1);
   }
 
   async start(): Promise<this> {
@@ -181,17 +181,15 @@ export class FaultyPeer {
         if (!tap.struck) front.resume();
       });
     };
-    this.#stopReading.set(tap, () => front.off('data', onData));
+    tap.stopReading = () => front.off('data', onData);
     front.on('data', onData);
     front.resume();
   }
 
-  readonly #stopReading = new Map<Tap, () => void>();
-
   #strike(tap: Tap): void {
     if (tap.struck) return;
     tap.struck = true;
-    this.#stopReading.get(tap)?.();
+    tap.stopReading?.();
     if (this.#fault === 'reset') tap.front.resetAndDestroy();
     else tap.front.pause();
     this.happened = true;
@@ -256,7 +254,8 @@ export class FaultyPeer {
     let announced = after(text, '\n', key);
     const isBlob = announced !== null && /^[^0-9]/.test(text.slice(key ?? 0));
     if (isBlob && !this.#endsWithEof) announced = after(text, '\n', announced);
-    const all = announced === null ? null : this.#requestBytes(announced);
+    const data = announced === null ? null : announced + this.#dataBytes;
+    const request = data === null ? null : data + 1;
     return [
       ['header', header],
       ['key', key],
@@ -265,8 +264,8 @@ export class FaultyPeer {
         'some of the data',
         announced === null ? null : announced + Math.min(this.#dataBytes / 2, 100_000),
       ],
-      ['all but the end', announced === null ? null : announced + this.#dataBytes],
-      ...(this.#endsWithEof ? [] : ([['end read', all]] as [Step, number | null][])),
+      ['all but the end', data],
+      ...(this.#endsWithEof ? [] : ([['end read', request]] as [Step, number | null][])),
     ];
   }
 
