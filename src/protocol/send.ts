@@ -152,7 +152,8 @@ async function exchange(
   const answered = performance.now();
   const timings = { sendMs: sent - started, answerMs: answered - sent };
   if (request.endpoint.confirm === 'acked') return { ...timings, applyMs: 0 };
-  return { ...timings, ...(await applied(connection)) };
+  const over = request.endpoint.dialect === 'eof' ? ended(connection) : applied(connection);
+  return { ...timings, ...(await over) };
 }
 
 /** A small payload with its head, in one buffer; nothing is written yet. */
@@ -224,6 +225,19 @@ async function applied(connection: Connection): Promise<{ applyMs: number }> {
     throw answerError(connection, answerBytes);
   }
   throwIfFalseAck(connection, answerBytes);
+  return { applyMs: performance.now() - from };
+}
+
+/**
+ * Half-closes and waits for the end of a server of 2015. It applies right behind its `T` and closes
+ * by itself, so its end may well come before our half-close, and means the same then: the request
+ * is over, applied or not. That includes a reset, which Node does not tell from an end here.
+ */
+async function ended(connection: Connection): Promise<{ applyMs: number }> {
+  const from = performance.now();
+  connection.halfClose(connection.endpoint.timeouts.applyMs);
+  await connection.until(() => connection.peerEnd !== 'open' || connection.received.length > 1);
+  if (connection.received.length > 1) throw answerError(connection, 1);
   return { applyMs: performance.now() - from };
 }
 

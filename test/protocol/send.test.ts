@@ -114,6 +114,15 @@ describe('what is sent', () => {
     assert.equal(server.seen[0]?.bytes.toString(), `${HEAD(server.port)}1/2.jpg\nhello`);
   });
 
+  test('a batch of the 2015 dialect is confirmed by a server that closes right behind its T', async () => {
+    const server = await serve(async (seen) => {
+      await seen.until((bytes) => bytes.toString('latin1').endsWith('T'));
+      seen.socket.end('T');
+    });
+    const result = await send(request(server, { endpoint: server.endpoint({ dialect: 'eof' }) }));
+    assert.equal(result.confirmed, true);
+  });
+
   test('identity travels in two headers', async () => {
     const server = await serve(honest);
     const sha256 = '2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824';

@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { Endpoint } from '../../src/protocol/index.js';
 import { atEnd } from './atEnd.js';
 import { testCerts } from './certs.js';
@@ -12,6 +13,9 @@ const PIL = '/usr/bin/pil';
 
 /** The real command that journal-ferry replaces. */
 export const BIN_SSL = join(HOME, 'bin/ssl');
+
+/** A server of the 2015 dialect, with the arguments of `lib/replica.l`. */
+export const REPLICA_2015 = fileURLToPath(new URL('../peers/replica2015.l', import.meta.url));
 
 /** A database process that commits into a journal what it is told to on standard input. */
 const WRITER = `
@@ -100,14 +104,15 @@ export class Replica {
     this.#process = process;
   }
 
-  static async start(): Promise<Replica> {
+  /** `program`: the server; default the real `lib/replica.l`. It gets the same arguments. */
+  static async start(program = join(HOME, 'lib/replica.l')): Promise<Replica> {
     requirePicolisp();
     const folder = tempDir();
     const key = Buffer.from('the key of the replica\n');
     mkdirSync(join(folder, 'blob'));
     writeFileSync(join(folder, 'key'), key);
     const ports = { port: await freePort(), gatePort: await freePort() };
-    const arguments_ = [join(HOME, 'lib/replica.l'), String(ports.port), 'key', 'journal', 'db'];
+    const arguments_ = [program, String(ports.port), 'key', 'journal', 'db'];
     const process_ = start(PIL, [...arguments_, 'blob/'], { cwd: folder });
     endAtExit(() => [...(process_.isOver ? [] : [process_.pid]), ...gatePids(ports.gatePort)]);
     await accepts(ports.port, '::1');
