@@ -6,6 +6,7 @@ import { asError, FerryError, systemCode } from '../common/errors.js';
 import { routeName } from '../common/identity.js';
 import type { Semaphore } from '../common/semaphore.js';
 import type { FerryConfig, JournalConfig } from '../config/model.js';
+import { takesEveryLink } from '../config/routes.js';
 import type { QueueAccess } from '../queue/access.js';
 import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
 import type { TransferSubject } from '../queue/payload/transfer.js';
@@ -303,9 +304,7 @@ export class JournalPipeline {
           config,
           journal: journal.name,
           dir: journal.blobsDir,
-          everyLink: journal.to.some(
-            ({ destination }) => config.destinations.get(destination)?.dialect === 'eof',
-          ),
+          everyLink: takesEveryLink(journal, config.destinations),
           wanted: new Set(journal.to.map(({ destination }) => destination)),
           spool,
           access,

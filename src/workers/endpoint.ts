@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { asError, FerryError, systemCode } from '../common/errors.js';
-import type { DestinationConfig, Secret } from '../config/model.js';
+import type { Secret, WireDestination } from '../config/model.js';
 import type { Endpoint } from '../protocol/endpoint.js';
 
 /** Where OpenSSL's default store is on the systems we know; bin/ssl trusts what is in it. */
@@ -28,7 +28,7 @@ const certificateFiles = new Map<string, CachedFile>();
  *   DIALECT_UNSUPPORTED
  */
 export async function resolveEndpoint(
-  destination: DestinationConfig,
+  destination: WireDestination,
   journal: string,
 ): Promise<Endpoint> {
   const { dialect, tls } = destination;
@@ -58,7 +58,7 @@ export async function resolveEndpoint(
 }
 
 /** A host with "/" is a file whose first line is the address, as bin/ssl has it. */
-async function readHost(destination: DestinationConfig): Promise<string> {
+async function readHost(destination: WireDestination): Promise<string> {
   if (!destination.host.includes('/')) return destination.host;
   const path = destination.host;
   const text = await readFile(path, 'utf8').catch((error: unknown) => {

@@ -45,7 +45,7 @@ export async function startWorker(
   context: RoleContext,
 ): Promise<Role> {
   const workerId = `${hostname()}.${process.pid}.${randomUUID().slice(0, 8)}`;
-  const registry = new WorkerRegistry(config.stateDir, workerId);
+  const registry = new WorkerRegistry(config.stateDir, config.redis.prefix, workerId);
   await registry.enter();
   return new WorkerRole(config, access, context.logger, workerId, registry);
 }
