@@ -28,12 +28,20 @@ export function createProgram(): Command {
     resumeCommand(),
     replayCommand(),
     configCommand(),
+    sslCommand(),
   ];
   for (const command of commands) program.addCommand(command);
   for (const command of [program, ...commands, ...commands.flatMap((parent) => parent.commands)]) {
     command.exitOverride().copyInheritedSettings(program);
   }
   return program;
+}
+
+/** For the list of commands only: `main.ts` takes its words before commander sees them. */
+function sslCommand(): Command {
+  return new Command('ssl')
+    .description('bin/ssl’s command line, argument for argument: ferry ssl --help')
+    .argument('[words...]');
 }
 
 /** From the package's own description, which lies beside `dist` in every installation. */

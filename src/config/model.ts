@@ -80,6 +80,8 @@ export interface WireDestination extends DestinationCommon {
   timeouts: { connectMs: number; idleMs: number; applyMs: number };
   /** Whether requests say who their batch is. Default true; PicoLisp ignores it. */
   identity: boolean;
+  /** What stands as `Host` in requests instead of host and port. Not in the file: for `ferry ssl`. */
+  hostHeader?: string;
 }
 
 export interface RouteTarget {

@@ -48,6 +48,7 @@ export async function resolveEndpoint(
     name: destination.name,
     host,
     port: destination.port,
+    ...(destination.hostHeader === undefined ? {} : { hostHeader: destination.hostHeader }),
     url: destination.url.replaceAll('{journal}', () => encodeURIComponent(journal)),
     key,
     dialect,
@@ -92,7 +93,12 @@ async function readKey(secret: Secret, destination: string): Promise<Buffer> {
   return key;
 }
 
-async function readExtraCa(destination: string): Promise<Buffer | null> {
+/**
+ * What is trusted beside Node's own roots: `SSL_CERT_FILE`, else the system's store; null for none.
+ *
+ * @throws FerryError CA_FILE_MISSING
+ */
+export async function readExtraCa(destination: string): Promise<Buffer | null> {
   const named = process.env['SSL_CERT_FILE'];
   if (named !== undefined && named !== '') return readCertificates(named, destination);
   for (const path of SYSTEM_CA_FILES) {
