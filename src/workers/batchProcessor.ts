@@ -87,13 +87,11 @@ export class BatchProcessor {
       };
       if (go.repeat !== null) {
         log.info(
-          { route: batch.route, sequence: go.repeat.sequence },
+          { route: batch.route, sequence: go.repeat.job.sequence },
           'confirming the previous batch once more, since a connection failed after it',
         );
-        await this.#p.delivery.sendBatch(destination, go.repeat, go.repeat.sequence - 1, {
-          mayConfirm,
-          signal,
-        });
+        const { job: before, previous } = go.repeat;
+        await this.#p.delivery.sendBatch(destination, before, previous, { mayConfirm, signal });
         await order.repeated(batch, holder);
         repeating = false;
       }
@@ -170,7 +168,7 @@ export class BatchProcessor {
     if (verdict.is === 'blocked') {
       log.error(
         { ...facts, err: error },
-        'the route is blocked: its batch ran out of attempts; commits gather safely until somebody says: ferry replay ROUTE',
+        'the route is blocked: its batch ran out of attempts; commits gather safely until somebody says: ferry replay ROUTE, or gives the batch up: ferry skip ROUTE SEQ --reason TEXT',
       );
       throw new UnrecoverableError(failure.error.message);
     }
