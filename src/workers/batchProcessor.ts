@@ -119,7 +119,9 @@ export class BatchProcessor {
       );
       return;
     }
-    log.debug({ route: batch.route, sequence: batch.sequence }, 'confirmed');
+    if (this.#p.complaints.isOver(batch.route)) {
+      log.info({ route: batch.route, sequence: batch.sequence }, 'confirmed again');
+    } else log.debug({ route: batch.route, sequence: batch.sequence }, 'confirmed');
     try {
       if (answer.head <= answer.tail) {
         await promoteHead(order, queues, {
@@ -172,7 +174,8 @@ export class BatchProcessor {
       );
       throw new UnrecoverableError(failure.error.message);
     }
-    log.warn({ ...facts, err: error, retryInMs: verdict.intervalMs }, 'not confirmed; retrying');
+    const level = this.#p.complaints.isNews(batch.route, failure.error.code) ? 'warn' : 'debug';
+    log[level]({ ...facts, err: error, retryInMs: verdict.intervalMs }, 'not confirmed; retrying');
     return sleepJob(job, token, verdict.intervalMs);
   }
 }

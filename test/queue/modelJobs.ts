@@ -10,6 +10,7 @@ import { BATCH_QUEUE, batchJobId } from '../../src/queue/keys.js';
 import { LEASE_MS } from '../../src/queue/routeOrder.js';
 import { skipHead, wakeHead } from '../../src/queue/wake.js';
 import { BatchProcessor } from '../../src/workers/batchProcessor.js';
+import { Complaints } from '../../src/workers/complaints.js';
 import type { Delivery } from '../../src/workers/delivery.js';
 import { WorkerStop } from '../../src/workers/workerStop.js';
 import { batch, openRoute, type QueueFixture, STREAM, silent } from './helpers.js';
@@ -158,6 +159,7 @@ export class JobBench {
       queues: q.queues,
       delivery: delivery as unknown as Delivery,
       stop: new WorkerStop(),
+      complaints: new Complaints(),
       log: silent,
       workerId: 'w',
     });
