@@ -29,6 +29,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { tryLock, unlock } from 'fs-native-extensions';
 import { check as checkLease, lock as takeLease } from 'proper-lockfile';
 import { asError, FerryError, systemCode } from '../../common/errors.js';
+import { type HeldLock, tryTakeLock } from '../../common/fileLock.js';
 
 /** Shorter: a stalled event loop loses the lease; longer: a foreign killed producer blocks longer. */
 export const LEASE_STALE_MS = 10_000;
@@ -137,6 +138,30 @@ interface LeasePlaces {
 }
 
 const LEASE_SUFFIX = '.ferry.lock';
+
+/**
+ * For a command that writes to spools of `stateDir` itself: keeps every producer out of them.
+ *
+ * @returns null while a producer of this state directory runs
+ */
+export async function keepProducersOut(
+  stateDir: string,
+): Promise<{ release(): Promise<void> } | null> {
+  const locksDir = join(stateDir, 'locks');
+  const held: HeldLock[] = [];
+  const release = async (): Promise<void> => {
+    for (const lock of held) await lock.release();
+  };
+  for (const name of await readdir(locksDir).catch(() => [])) {
+    const lock = await tryTakeLock(join(locksDir, name), 'exclusive');
+    if (lock === null) {
+      await release();
+      return null;
+    }
+    held.push(lock);
+  }
+  return { release };
+}
 
 /** Beside the directory, never in it (that would wake the watcher); else among temporary files. */
 async function leasePlaces(journalDir: string, key: string): Promise<LeasePlaces> {
