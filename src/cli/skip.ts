@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { FerryError } from '../common/errors.js';
-import { loadConfig } from '../config/load.js';
+import { whereKnown } from '../operator/routeNames.js';
+import { operated } from '../ssl/daemons.js';
 import { commandLogger, type GlobalOptions } from './options.js';
 
 type SkipOptions = GlobalOptions & { reason?: string; all?: boolean };
@@ -16,9 +17,12 @@ export function skipCommand(): Command {
     .action(async (name: string, seq: number | undefined, _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<SkipOptions>();
       const { reason, sequence } = checked(name, seq, options);
-      const config = loadConfig(options.config);
+      const { configs } = await operated(options.config);
       const { skip } = await import('../operator/skip.js');
-      const given = await skip(config, commandLogger(options), name, { sequence, reason });
+      const log = commandLogger(options);
+      const [given] = await whereKnown(configs, (config) =>
+        skip(config, log, name, { sequence, reason }),
+      );
       const what =
         sequence === null
           ? `dropped, ${given.batches} batches (${given.bytes} bytes) given up`

@@ -1,6 +1,7 @@
 import { FerryError } from '../common/errors.js';
 import { parseRouteName } from '../common/identity.js';
 import { globToRegExp } from '../config/glob.js';
+import type { FerryConfig } from '../config/model.js';
 
 /**
  * The routes that an operator's word for them names: a route, a glob, or a journal's name where it
@@ -41,4 +42,30 @@ export function routeNamed(name: string, routes: readonly string[]): string {
     kind: 'usage',
     hint: `this is said about one route at a time: ${[route, ...others].join(', ')}`,
   });
+}
+
+/**
+ * Does something about a route in each pipeline that knows it: of `ferry ssl` daemons, each has its
+ * own routes.
+ *
+ * @returns what came of it, one per pipeline that knows the route; at least one
+ * @throws FerryError ROUTE_UNKNOWN when none does, and whatever else `act` throws
+ */
+export async function whereKnown<T>(
+  configs: readonly FerryConfig[],
+  act: (config: FerryConfig) => Promise<T>,
+): Promise<[T, ...T[]]> {
+  const done: T[] = [];
+  let unknown: unknown;
+  for (const config of configs) {
+    try {
+      done.push(await act(config));
+    } catch (error) {
+      if (!(error instanceof FerryError) || error.code !== 'ROUTE_UNKNOWN') throw error;
+      unknown = error;
+    }
+  }
+  const [first, ...others] = done;
+  if (first === undefined) throw unknown;
+  return [first, ...others];
 }

@@ -132,8 +132,11 @@ function targetOf(call: DaemonCall, directory: string): string {
   return [to, blobs, ...directories].join(' ');
 }
 
+/** Stands for a key that was written out in the call. */
+const NO_TEXT = '***';
+
 function withoutText(key: NonNullable<DaemonCall['key']>): NonNullable<DaemonCall['key']> {
-  return key !== 'stdin' && key.kind === 'text' ? { kind: 'text', text: '' } : key;
+  return key !== 'stdin' && key.kind === 'text' ? { kind: 'text', text: NO_TEXT } : key;
 }
 
 /** The file's name, with a number where another daemon has it. */
