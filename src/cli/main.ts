@@ -2,6 +2,7 @@
 import { CommanderError } from 'commander';
 import { exitCodeOf, printError } from './edge.js';
 import { createProgram } from './program.js';
+import { runSsl } from './ssl.js';
 
 // A reader that went away (`ferry status | head -1`) is no error of ours.
 for (const stream of [process.stdout, process.stderr]) {
@@ -11,7 +12,8 @@ for (const stream of [process.stdout, process.stderr]) {
 }
 
 try {
-  await createProgram().parseAsync(process.argv);
+  if (process.argv[2] === 'ssl') await runSsl(process.argv.slice(3));
+  else await createProgram().parseAsync(process.argv);
 } catch (error) {
   if (error instanceof CommanderError) {
     // Commander has printed its message already. Help and version "fail" with 0.

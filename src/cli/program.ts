@@ -5,6 +5,7 @@ import { addGlobalOptions } from './options.js';
 import { producerCommand } from './producer.js';
 import { receiverCommand } from './receiver.js';
 import { runCommand } from './run.js';
+import { skipCommand } from './skip.js';
 import { statusCommand } from './status.js';
 import { pauseCommand, replayCommand, resumeCommand } from './verdict.js';
 import { workerCommand } from './worker.js';
@@ -27,13 +28,22 @@ export function createProgram(): Command {
     pauseCommand(),
     resumeCommand(),
     replayCommand(),
+    skipCommand(),
     configCommand(),
+    sslCommand(),
   ];
   for (const command of commands) program.addCommand(command);
   for (const command of [program, ...commands, ...commands.flatMap((parent) => parent.commands)]) {
     command.exitOverride().copyInheritedSettings(program);
   }
   return program;
+}
+
+/** For the list of commands only: `main.ts` takes its words before commander sees them. */
+function sslCommand(): Command {
+  return new Command('ssl')
+    .description('bin/ssl’s command line, argument for argument: ferry ssl --help')
+    .argument('[words...]');
 }
 
 /** From the package's own description, which lies beside `dist` in every installation. */

@@ -1,5 +1,4 @@
 import { Command } from 'commander';
-import { loadConfig } from '../config/load.js';
 import { commandLogger, type GlobalOptions, useColor } from './options.js';
 import { renderStatus } from './statusTable.js';
 
@@ -10,10 +9,11 @@ export function statusCommand(): Command {
     .option('--json', 'print the versioned JSON contract')
     .action(async (_options: unknown, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions & { json?: boolean }>();
-      const config = loadConfig(options.config);
+      const { operated } = await import('../ssl/daemons.js');
+      const { configs, areDaemons } = await operated(options.config);
       // Loaded only now: `ferry --help` and a wrong configuration need no queue.
-      const { readStatus } = await import('../status/status.js');
-      const report = await readStatus(config, commandLogger(options));
+      const { readStatusOfAll } = await import('../status/status.js');
+      const report = await readStatusOfAll(configs, commandLogger(options), { areDaemons });
       process.stdout.write(
         options.json === true
           ? `${JSON.stringify(report)}\n`

@@ -1,6 +1,7 @@
 import { Command } from 'commander';
-import { loadConfig } from '../config/load.js';
+import { whereKnown } from '../operator/routeNames.js';
 import { applyVerdict, type VerdictKind } from '../operator/verdicts.js';
+import { operated } from '../ssl/daemons.js';
 import { commandLogger, type GlobalOptions } from './options.js';
 
 /** `ferry pause ROUTE`: captures go on, nothing is sent. */
@@ -24,8 +25,11 @@ function verdictCommand(kind: VerdictKind, description: string, done: string): C
     .argument('<route>', 'a route (foo@replica), a journal with one route, or a glob')
     .action(async (pattern: string, _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
-      const config = loadConfig(options.config);
-      const routes = await applyVerdict(config, commandLogger(options), kind, pattern);
-      for (const route of routes) process.stdout.write(`${route}: ${done}\n`);
+      const { configs } = await operated(options.config);
+      const log = commandLogger(options);
+      const routes = await whereKnown(configs, (config) =>
+        applyVerdict(config, log, kind, pattern),
+      );
+      for (const route of routes.flat()) process.stdout.write(`${route}: ${done}\n`);
     });
 }

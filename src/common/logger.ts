@@ -23,7 +23,7 @@ export interface LoggerSettings {
   /** Colours in `pretty`; ignored in `json`. */
   color: boolean;
   /** A stream or file descriptor; default: standard output. */
-  destination?: DestinationStream | 1 | 2;
+  destination?: DestinationStream | number;
 }
 
 /**

@@ -141,7 +141,7 @@ function checkDestinations(document: FerryDocument, problems: ProblemList): void
   const olds = new Map<string, string>();
   for (const [name, destination] of Object.entries(document.destinations)) {
     const at: FieldPath = ['destinations', name];
-    if (destination.dialect === 'h2') {
+    if ('dialect' in destination && destination.dialect === 'h2') {
       problems.add(
         [...at, 'dialect'],
         'dialect h2 is not in this version yet',
@@ -231,6 +231,7 @@ export function checkConfig(config: FerryConfig, problems: ProblemList): void {
     }
   });
   checkOwnFiles(config, problems);
+  checkCopies(config, problems);
 
   const named = config.journals.flatMap((rule, index) =>
     rule.kind === 'path' ? [{ index, journal: resolveJournal(rule) }] : [],
@@ -242,16 +243,47 @@ export function checkConfig(config: FerryConfig, problems: ProblemList): void {
   }
 }
 
+/** Links can lead to a blob only where the blob is, and never a copy into its own journal. */
+function checkCopies(config: FerryConfig, problems: ProblemList): void {
+  config.journals.forEach((rule, index) => {
+    const copied = rule.to.find(
+      ({ destination }) => config.destinations.get(destination)?.kind === 'directories',
+    );
+    if (copied === undefined || rule.blobs === null || config.payloads === 'spool') return;
+    problems.add(
+      ['journals', index, 'blobs'],
+      `blobs cannot be linked to from the directories of ${copied.destination} with payloads: redis`,
+      'write: payloads: spool',
+    );
+  });
+  for (const destination of config.destinations.values()) {
+    if (destination.kind !== 'directories') continue;
+    for (const directory of destination.directories) {
+      const rule = ruleFor(config.journals, resolve(directory, '1'));
+      if (rule === null) continue;
+      problems.add(
+        ['destinations', destination.name, 'directories'],
+        `copies in ${directory} would be taken for journals`,
+        'copy into a directory without journals: directories: [./copies/]',
+      );
+    }
+  }
+}
+
 /** A journal is emptied after it was copied: our own files must never be taken for one. */
 function checkOwnFiles(config: FerryConfig, problems: ProblemList): void {
   const { receiver } = config;
   const own: [string, string | null][] = [
     ['the configuration', config.file],
-    ...[...config.destinations.values()].flatMap((destination): [string, string | null][] => [
-      ['a key', 'file' in destination.key ? destination.key.file : null],
-      ['a certificate', destination.tls.caFile],
-      ['an address', destination.host.includes('/') ? destination.host : null],
-    ]),
+    ...[...config.destinations.values()].flatMap((destination): [string, string | null][] =>
+      destination.kind === 'directories'
+        ? []
+        : [
+            ['a key', 'file' in destination.key ? destination.key.file : null],
+            ['a certificate', destination.tls.caFile],
+            ['an address', destination.host.includes('/') ? destination.host : null],
+          ],
+    ),
     ['a certificate', receiver?.tls.certFile ?? null],
     ['a key', receiver?.tls.keyFile ?? null],
     ...(receiver?.apps ?? []).flatMap(({ keys }) =>

@@ -27,8 +27,7 @@ function addIssue(issue: Issue, above: FieldPath, root: unknown, problems: Probl
     return;
   }
   if (issue.code === 'invalid_union') {
-    // The alternative that was meant is the one whose inside is wrong, not its kind.
-    const meant = issue.errors.find((branch) => branch.some(isInside));
+    const meant = meantBranch(issue.errors);
     if (meant !== undefined) {
       for (const inner of meant) addIssue(inner, path, root, problems);
       return;
@@ -37,6 +36,18 @@ function addIssue(issue: Issue, above: FieldPath, root: unknown, problems: Probl
   const value = valueAt(root, path);
   const message = value === undefined ? 'required field is missing' : sentence(issue, value);
   problems.add(path, message, sampleHint(path));
+}
+
+/**
+ * The alternative that was meant is the one whose inside is wrong, not its kind; of several, the
+ * one that knows all the fields, then the one with fewer complaints.
+ */
+function meantBranch(branches: readonly Issue[][]): Issue[] | undefined {
+  const unknown = (branch: readonly Issue[]) =>
+    branch.filter(({ code }) => code === 'unrecognized_keys').length;
+  return branches
+    .filter((branch) => branch.some(isInside))
+    .sort((a, b) => unknown(a) - unknown(b) || a.length - b.length)[0];
 }
 
 function isInside(issue: Issue): boolean {

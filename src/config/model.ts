@@ -47,8 +47,26 @@ export type Secret = { file: string } | { text: string };
 
 export type Dialect = 'acked' | 'eof' | 'h2';
 
-export interface DestinationConfig {
+export type DestinationConfig = WireDestination | DirectoryDestination;
+
+interface DestinationCommon {
   name: string;
+  /** Connections at once, per worker process. Default 4; directories have 1. */
+  connections: number;
+  /** The names this destination had before: their routes go on under the new one. */
+  was: readonly string[];
+}
+
+/** Directories of this host that get a copy of each batch, numbered. None: nothing is kept. */
+export interface DirectoryDestination extends DestinationCommon {
+  kind: 'directories';
+  /** Absolute. */
+  directories: readonly string[];
+}
+
+/** A server that speaks the wire. */
+export interface WireDestination extends DestinationCommon {
+  kind: 'wire';
   /** Host name or address; a value with "/" is a file whose first line is the address. */
   host: string;
   port: number;
@@ -59,11 +77,11 @@ export interface DestinationConfig {
   /** `applied`: wait for the server's EOF after our half-close. `acked`: the `T` is enough. */
   confirm: 'applied' | 'acked';
   tls: { verify: boolean; caFile: string | null; servername: string | null };
-  /** Connections at once, per worker process. Default 4. */
-  connections: number;
   timeouts: { connectMs: number; idleMs: number; applyMs: number };
-  /** The names this destination had before: their routes go on under the new one. */
-  was: readonly string[];
+  /** Whether requests say who their batch is. Default true; PicoLisp ignores it. */
+  identity: boolean;
+  /** What stands as `Host` in requests instead of host and port. Not in the file: for `ferry ssl`. */
+  hostHeader?: string;
 }
 
 export interface RouteTarget {

@@ -1,6 +1,12 @@
 import { stringify } from 'yaml';
 import { maskUrls } from '../common/logger.js';
-import type { FerryConfig, JournalRule, ListenAddress, RedisConfig } from './model.js';
+import type {
+  DestinationConfig,
+  FerryConfig,
+  JournalRule,
+  ListenAddress,
+  RedisConfig,
+} from './model.js';
 import { formatDuration, formatSize } from './units.js';
 
 /** What stands for a secret. */
@@ -14,29 +20,7 @@ export function printConfig(config: FerryConfig): string {
       state: config.stateDir,
       payloads: config.payloads,
       destinations: Object.fromEntries(
-        [...config.destinations].map(([name, destination]) => [
-          name,
-          {
-            host: destination.host,
-            port: destination.port,
-            url: destination.url,
-            key: 'file' in destination.key ? destination.key.file : { text: MASK },
-            dialect: destination.dialect,
-            confirm: destination.confirm,
-            tls: {
-              verify: destination.tls.verify,
-              ...optional('ca', destination.tls.caFile),
-              ...optional('servername', destination.tls.servername),
-            },
-            connections: destination.connections,
-            timeouts: {
-              connect: formatDuration(destination.timeouts.connectMs),
-              idle: formatDuration(destination.timeouts.idleMs),
-              apply: formatDuration(destination.timeouts.applyMs),
-            },
-            ...(destination.was.length === 0 ? {} : { was: destination.was }),
-          },
-        ]),
+        [...config.destinations].map(([name, destination]) => [name, destinationOf(destination)]),
       ),
       journals: config.journals.map(journalOf),
       ...optional(
@@ -52,6 +36,32 @@ export function printConfig(config: FerryConfig): string {
     },
     { lineWidth: 0 },
   );
+}
+
+function destinationOf(destination: DestinationConfig): unknown {
+  const was = destination.was.length === 0 ? {} : { was: destination.was };
+  if (destination.kind === 'directories') return { directories: destination.directories, ...was };
+  return {
+    host: destination.host,
+    port: destination.port,
+    url: destination.url,
+    key: 'file' in destination.key ? destination.key.file : { text: MASK },
+    dialect: destination.dialect,
+    confirm: destination.confirm,
+    tls: {
+      verify: destination.tls.verify,
+      ...optional('ca', destination.tls.caFile),
+      ...optional('servername', destination.tls.servername),
+    },
+    connections: destination.connections,
+    timeouts: {
+      connect: formatDuration(destination.timeouts.connectMs),
+      idle: formatDuration(destination.timeouts.idleMs),
+      apply: formatDuration(destination.timeouts.applyMs),
+    },
+    identity: destination.identity,
+    ...was,
+  };
 }
 
 function redisOf(redis: RedisConfig): unknown {

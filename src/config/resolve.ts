@@ -93,8 +93,13 @@ function resolveDestination(
   from: FerryDocument['destinations'][string],
   absolute: Absolute,
 ): DestinationConfig {
+  if ('directories' in from) {
+    const directories = from.directories.map(absolute);
+    return { kind: 'directories', name, directories, connections: 1, was: from.was };
+  }
   const { key } = from;
   return {
+    kind: 'wire',
     name,
     host: from.host.includes('/') ? absolute(from.host) : from.host,
     port: from.port,
@@ -118,6 +123,7 @@ function resolveDestination(
       idleMs: from.timeouts.idle,
       applyMs: from.timeouts.apply,
     },
+    identity: from.identity,
     was: from.was,
   };
 }

@@ -3,7 +3,13 @@ import { FerryError } from '../common/errors.js';
 import { routeName } from '../common/identity.js';
 import { JOURNAL_NAME_FORBIDDEN, nameProblem } from './fields.js';
 import { globToRegExp } from './glob.js';
-import type { DestinationConfig, FerryConfig, JournalConfig, JournalRule } from './model.js';
+import type {
+  DestinationConfig,
+  FerryConfig,
+  JournalConfig,
+  JournalRule,
+  WireDestination,
+} from './model.js';
 
 /** `{journal}` replaced by the journal's name. */
 export function expandTemplate(template: string, journal: string): string {
@@ -12,8 +18,19 @@ export function expandTemplate(template: string, journal: string): string {
 }
 
 /** The url of a route, without leading slash. */
-export function routeUrl(destination: DestinationConfig, journal: string): string {
+export function routeUrl(destination: WireDestination, journal: string): string {
   return expandTemplate(destination.url, journal);
+}
+
+/** Whether some destination of the journal speaks the dialect of 2015, whose blob links have any name. */
+export function takesEveryLink(
+  journal: JournalConfig,
+  destinations: ReadonlyMap<string, DestinationConfig>,
+): boolean {
+  return journal.to.some(({ destination: name }) => {
+    const destination = destinations.get(name);
+    return destination?.kind === 'wire' && destination.dialect === 'eof';
+  });
 }
 
 /** Whether a file name of the rule's directory is a journal by this rule. */
@@ -141,7 +158,7 @@ export function checkCollisions(
     }
     for (const { destination: destinationName } of journal.to) {
       const destination = destinations.get(destinationName);
-      if (destination === undefined) continue;
+      if (destination?.kind !== 'wire') continue;
       const url = routeUrl(destination, name);
       const route = routeName(name, destinationName);
       claim(

@@ -44,6 +44,8 @@ const SAMPLES: Readonly<Record<string, string>> = {
   'destinations.*.timeouts.connect': 'connect: 10s',
   'destinations.*.timeouts.idle': 'idle: 60s',
   'destinations.*.timeouts.apply': 'apply: 30m',
+  'destinations.*.identity': 'identity: true',
+  'destinations.*.directories': 'directories: [./copies/]',
   'destinations.*.was': 'was: [oldname]',
   journals: 'journals: [{name: foo, path: fifo/foo, to: replica}]',
   'journals[]': '- {name: foo, path: fifo/foo, to: replica}',

@@ -75,7 +75,14 @@ const host = text.refine(
   },
 );
 
-const destination = z.strictObject({
+const was = z
+  .union([
+    nameField(DESTINATION_NAME_FORBIDDEN).transform((name) => [name]),
+    z.array(nameField(DESTINATION_NAME_FORBIDDEN)),
+  ])
+  .default([]);
+
+const wireDestination = z.strictObject({
   host,
   port: port.default(443),
   url: text
@@ -103,13 +110,13 @@ const destination = z.strictObject({
       apply: positiveDuration.prefault('30m'),
     })
     .prefault({}),
-  was: z
-    .union([
-      nameField(DESTINATION_NAME_FORBIDDEN).transform((name) => [name]),
-      z.array(nameField(DESTINATION_NAME_FORBIDDEN)),
-    ])
-    .default([]),
+  identity: boolean.default(true),
+  was,
 });
+
+const directoryDestination = z.strictObject({ directories: z.array(path), was });
+
+const destination = z.union([wireDestination, directoryDestination]);
 
 const routeOptions = z
   .strictObject({ start: z.enum(['next', 'paused']).default('next') })

@@ -6,21 +6,33 @@ import { parseRouteName } from '../common/identity.js';
 import type { Role, RoleContext } from '../common/role.js';
 import { Semaphore } from '../common/semaphore.js';
 import type { FerryConfig, JournalConfig } from '../config/model.js';
-import { checkCollisions, resolveJournal, ruleFor, ruleMatches } from '../config/routes.js';
+import {
+  checkCollisions,
+  resolveJournal,
+  ruleFor,
+  ruleMatches,
+  takesEveryLink,
+} from '../config/routes.js';
 import type { QueueAccess } from '../queue/access.js';
 import type { PayloadStore } from '../queue/payload/payloadStore.js';
-import { RedisPayloads } from '../queue/payload/redisPayloads.js';
-import { SpoolPayloads } from '../queue/payload/spoolPayloads.js';
 import { TransferServer } from '../queue/payload/transferServer.js';
 import { LINK_PREFIX } from './blobFeed.js';
 import { readBootId } from './capture/bootId.js';
 import { type DirectoryLock, lockDirectory } from './capture/directoryLock.js';
 import { JournalPipeline } from './journalPipeline.js';
+import { OperatorDesk } from './operatorDesk.js';
+import { payloadsOf } from './payloadSource.js';
 import { spooledJournals } from './spoolFiles.js';
 import { DirectoryWatcher } from './watch/watcher.js';
 
 /** Captures at once: each keeps a few files open and waits for a disk. */
 const CAPTURES_AT_ONCE = 16;
+
+/**
+ * So many journals of one directory are locked one by one, so that other producers can have others
+ * there. Each costs a lease that is refreshed for ever: with 10,000 it was 15 % of a core.
+ */
+const JOURNAL_LOCKS_MAX = 16;
 
 /** Between two looks at everything that is unconfirmed, for news that were lost. */
 const LOOK_AT_PENDING_MS = 5_000;
@@ -52,13 +64,15 @@ class ProducerRole implements Role {
   readonly #log: Logger;
   readonly #pipelines = new Map<string, JournalPipeline>();
   readonly #refused = new Set<string>();
-  readonly #locks = new Map<string, DirectoryLock>();
+  /** By directory: one for all of it, or one for each journal in it. */
+  readonly #locks = new Map<string, DirectoryLock[]>();
   readonly #abort = new AbortController();
   readonly #watchers: DirectoryWatcher[] = [];
   readonly #blobWatchers = new Map<string, DirectoryWatcher>();
   readonly #captures = new Semaphore(CAPTURES_AT_ONCE);
   readonly #payloads: PayloadStore;
   readonly #stopListening: (() => void)[] = [];
+  readonly #desk: OperatorDesk;
   #transfers: TransferServer | null = null;
   #bootId = '';
   #looks = 0;
@@ -70,10 +84,12 @@ class ProducerRole implements Role {
     this.#config = config;
     this.#access = access;
     this.#log = log.child({ role: 'producer' });
-    this.#payloads =
-      config.payloads === 'redis'
-        ? new RedisPayloads(access.data, access.keys)
-        : new SpoolPayloads(config.stateDir);
+    this.#payloads = payloadsOf(config, access);
+    this.#desk = new OperatorDesk(
+      access,
+      (journal) => this.#pipelines.get(journal) ?? null,
+      this.#log,
+    );
     this.failed = new Promise<never>((_, reject) => {
       this.#fail = reject;
     });
@@ -95,6 +111,7 @@ class ProducerRole implements Role {
       this.#access.subscriber.listen(this.#access.keys.news(), (news) => this.#onNews(news)),
       this.#access.scripts.onReady(() => {
         for (const pipeline of this.#pipelines.values()) pipeline.redisChanged();
+        this.#desk.look();
       }),
     );
     try {
@@ -132,7 +149,7 @@ class ProducerRole implements Role {
     await Promise.all([...this.#watchers, ...this.#blobWatchers.values()].map((w) => w.close()));
     await this.#transfers?.stop();
     await Promise.all([...this.#pipelines.values()].map((pipeline) => pipeline.stop()));
-    await Promise.all([...this.#locks.values()].map((lock) => lock.release()));
+    await Promise.all([...this.#locks.values()].flat().map((lock) => lock.release()));
     this.#log.info('producer stopped');
   }
 
@@ -179,14 +196,35 @@ class ProducerRole implements Role {
 
   async #lock(dir: string): Promise<void> {
     if (this.#locks.has(dir)) return;
-    const lock = await lockDirectory({
-      journalDir: dir,
-      stateDir: this.#config.stateDir,
-      onCompromised: (error) => this.#fail(error),
-      onWait: (message) => this.#log.warn({ dir }, message),
-      signal: this.#abort.signal,
-    });
-    this.#locks.set(dir, lock);
+    const locks: DirectoryLock[] = [];
+    try {
+      for (const journal of this.#namedJournals(dir) ?? [undefined]) {
+        const lock = await lockDirectory({
+          journalDir: dir,
+          ...(journal === undefined ? {} : { journal }),
+          stateDir: this.#config.stateDir,
+          onCompromised: (error) => this.#fail(error),
+          onWait: (message) => this.#log.warn({ dir }, message),
+          signal: this.#abort.signal,
+        });
+        locks.push(lock);
+      }
+    } catch (error) {
+      for (const lock of locks) await lock.release();
+      throw error;
+    }
+    this.#locks.set(dir, locks);
+  }
+
+  /** The journals of a directory that are locked one by one; null: the directory is. */
+  #namedJournals(dir: string): string[] | null {
+    const names: string[] = [];
+    for (const rule of this.#config.journals) {
+      if (rule.kind === 'match') {
+        if (rule.dir === dir) return null;
+      } else if (dirname(rule.path) === dir) names.push(basename(rule.path));
+    }
+    return names.length <= JOURNAL_LOCKS_MAX ? names : null;
   }
 
   #lockLater(dir: string): void {
@@ -237,9 +275,7 @@ class ProducerRole implements Role {
   #watchBlobs(journal: JournalConfig, pipeline: JournalPipeline): void {
     const dir = journal.blobsDir;
     if (dir === null || this.#blobWatchers.has(dir)) return;
-    const everyLink = journal.to.some(
-      ({ destination }) => this.#config.destinations.get(destination)?.dialect === 'eof',
-    );
+    const everyLink = takesEveryLink(journal, this.#config.destinations);
     const watcher = new DirectoryWatcher({
       dir,
       intervalMs: journal.intervalMs,
@@ -250,9 +286,10 @@ class ProducerRole implements Role {
     void watcher.start();
   }
 
-  /** `ack <route>` or `blob <route> <key> <version>`. */
+  /** `ack <route>`, `ask <route>` or `blob <route> <key> <version>`. */
   #onNews(news: string): void {
     const [what, route] = news.split(' ');
+    if (what === 'ask') this.#desk.look();
     if ((what !== 'ack' && what !== 'blob') || route === undefined) return;
     this.#pipelines.get(parseRouteName(route).journal)?.look();
   }
@@ -267,6 +304,7 @@ class ProducerRole implements Role {
   async #lookAtPending(): Promise<void> {
     this.#looks += 1;
     const wake = this.#looks % LOOKS_PER_WAKE === 0;
+    this.#desk.look();
     for (const pipeline of this.#pipelines.values()) {
       if (!pipeline.pending || this.#abort.signal.aborted) continue;
       pipeline.look();

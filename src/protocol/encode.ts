@@ -57,7 +57,7 @@ export function endsWithEof(body: Body, dialect: Endpoint['dialect']): boolean {
  *   end from that of a sender that was killed
  */
 export function requestHead(
-  endpoint: Pick<Endpoint, 'url' | 'host' | 'port'>,
+  endpoint: Pick<Endpoint, 'url' | 'host' | 'port' | 'hostHeader'>,
   identity?: WireIdentity | BlobIdentity,
   uploadBytes?: number,
 ): string {
@@ -68,12 +68,8 @@ export function requestHead(
       'write it as `name.r/!replica`, anything else percent-encoded',
     );
   }
-  const lines = [
-    `GET /${endpoint.url} HTTP/1.0`,
-    'User-Agent: PicoLisp',
-    `Host: ${endpoint.host}:${endpoint.port}`,
-    'Accept-Charset: utf-8',
-  ];
+  const host = endpoint.hostHeader ?? `${endpoint.host}:${endpoint.port}`;
+  const lines = headLines(endpoint.url, host);
   if (identity !== undefined) {
     const batch = 'sequence' in identity;
     lines.push(`Idempotency-Key: ${batch ? formatBatchKey(identity) : formatBlobKey(identity)}`);
@@ -83,6 +79,15 @@ export function requestHead(
     if (uploadBytes !== undefined) lines.push(`Upload-Length: ${uploadBytes}`);
   }
   return `${lines.join('\r\n')}\r\n\r\n`;
+}
+
+function headLines(url: string, host: string): string[] {
+  return [`GET /${url} HTTP/1.0`, 'User-Agent: PicoLisp', `Host: ${host}`, 'Accept-Charset: utf-8'];
+}
+
+/** bin/ssl's request for any url, unchecked, with `host:port` as they were given. */
+export function plainRequest(url: string, host: string): string {
+  return `${headLines(url, host).join('\r\n')}\r\n\r\n`;
 }
 
 /** The lines between key and data. */

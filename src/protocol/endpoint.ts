@@ -5,6 +5,8 @@ export interface Endpoint {
   /** Host name or IP address. */
   host: string;
   port: number;
+  /** What stands as `Host` in the request; default: host and port. */
+  hostHeader?: string;
   /** Path of the request without its leading slash: `foo.r/!replica`. */
   url: string;
   /** The key file's bytes, verbatim; must end in a newline. Never logged. */

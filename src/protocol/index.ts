@@ -1,5 +1,5 @@
 /** The wire, from the sender's side: what other folders use of it. */
 export { connectionsSettled, LINGER_MS } from './connection.js';
-export { type Body, checkBlobPath, requestHead } from './encode.js';
+export { type Body, checkBlobPath, plainRequest, requestHead } from './encode.js';
 export { addressOf, type Endpoint } from './endpoint.js';
 export { type SendRequest, type SendResult, send } from './send.js';

@@ -15,12 +15,18 @@ import type { RouteStatus, StatusReport } from './report.js';
  * Puts together what the spool and Redis know of every route. Reads only: starts no Redis, takes
  * no lock, and answers from the spool alone when Redis is away.
  */
-export async function readStatus(config: FerryConfig, log: Logger): Promise<StatusReport> {
+export async function readStatus(
+  config: FerryConfig,
+  log: Logger,
+  { isDaemon = false }: { isDaemon?: boolean } = {},
+): Promise<StatusReport> {
   const redis = await viewRedis(config, log);
   const routes = new Map<string, RouteStatus>();
 
   const journals = new Map<string, JournalConfig | null>();
-  for (const name of await spooledJournals(config.stateDir)) journals.set(name, null);
+  // The other spools of a daemon's state directory are those of other daemons.
+  const spooled = isDaemon ? [] : await spooledJournals(config.stateDir);
+  for (const name of spooled) journals.set(name, null);
   for (const rule of config.journals) {
     if (rule.kind === 'path') journals.set(rule.name, resolveJournal(rule));
     else {
@@ -54,6 +60,21 @@ export async function readStatus(config: FerryConfig, log: Logger): Promise<Stat
     redis: redis.summary,
     routes: [...routes.values()].sort((a, b) => (a.route < b.route ? -1 : 1)),
   };
+}
+
+/** The routes of several pipelines as one report; for the daemons of one state directory. */
+export async function readStatusOfAll(
+  configs: readonly FerryConfig[],
+  log: Logger,
+  { areDaemons }: { areDaemons: boolean },
+): Promise<StatusReport> {
+  const reports = await Promise.all(
+    configs.map((config) => readStatus(config, log, { isDaemon: areDaemons })),
+  );
+  const away = reports.find(({ redis }) => !redis.ok);
+  const { redis } = away ?? reports[0] ?? { redis: { ok: true, durability: null, error: null } };
+  const routes = reports.flatMap((report) => report.routes);
+  return { version: 1, redis, routes: routes.sort((a, b) => (a.route < b.route ? -1 : 1)) };
 }
 
 function routeStatus(
@@ -110,6 +131,8 @@ function routeStatus(
     lastErrorAt: error === null ? null : new Date(error.at).toISOString(),
     deliveredBatches: delivered.batches,
     deliveredBytes: delivered.bytes,
+    skippedBatches: mark?.skippedBatches ?? 0,
+    skippedBytes: mark?.skippedBytes ?? 0,
     duplicatesPossible: state?.repeats ?? 0,
   };
 }

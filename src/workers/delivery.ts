@@ -11,6 +11,7 @@ import { CHUNK_BYTES, type PayloadStore } from '../queue/payload/payloadStore.js
 import { RedisPayloads } from '../queue/payload/redisPayloads.js';
 import { SpoolPayloads } from '../queue/payload/spoolPayloads.js';
 import { TransferReader } from '../queue/payload/transferReader.js';
+import { Copies } from './copies.js';
 import { resolveEndpoint } from './endpoint.js';
 
 /** The rights of one send: looked at right before the commit byte, and ended by the signal. */
@@ -28,16 +29,18 @@ interface OpenPayload {
 
 type OpenBlob = OpenPayload & { inode: number; mtimeMs: number };
 
-/** From a job to the wire: finds the payload wherever it is, and sends it. */
+/** From a job to the far side: finds the payload wherever it is, and sends or copies it. */
 export class Delivery {
   readonly #spool: PayloadStore;
   readonly #redis: PayloadStore;
   readonly #transfers: TransferReader;
+  readonly #copies: Copies;
   readonly #log: Logger;
 
   constructor(config: FerryConfig, access: QueueAccess, log: Logger) {
     this.#log = log;
     this.#spool = new SpoolPayloads(config.stateDir);
+    this.#copies = new Copies(config.stateDir);
     this.#redis = new RedisPayloads(access.data, access.keys);
     this.#transfers = new TransferReader(access.data, access.keys, access.subscriber);
   }
@@ -46,7 +49,7 @@ export class Delivery {
    * Sends a batch and returns when it is confirmed as the destination's `confirm` asks.
    *
    * @param previous the sequence confirmed before it on this route; 0 for none
-   * @throws FerryError of `send`, `resolveEndpoint` or the payload's source
+   * @throws FerryError of `send`, `resolveEndpoint`, `Copies` or the payload's source
    */
   async sendBatch(
     destination: DestinationConfig,
@@ -54,6 +57,11 @@ export class Delivery {
     previous: number,
     rights: SendRights,
   ): Promise<void> {
+    if (destination.kind === 'directories') {
+      const payload = await this.#openBatch(batch, rights.signal);
+      const put = this.#copies.putBatch(destination, batch, payload.chunks, rights.mayConfirm);
+      return put.finally(() => payload.close().catch(() => undefined));
+    }
     const endpoint = await resolveEndpoint(destination, batch.journal);
     const payload = await this.#openBatch(batch, rights.signal);
     try {
@@ -62,12 +70,14 @@ export class Delivery {
         body: { kind: 'batch' },
         bytes: batch.bytes,
         payload: payload.chunks,
-        identity: {
-          stream: batch.stream,
-          sequence: batch.sequence,
-          previous,
-          sha256: batch.sha256,
-        },
+        ...(destination.identity && {
+          identity: {
+            stream: batch.stream,
+            sequence: batch.sequence,
+            previous,
+            sha256: batch.sha256,
+          },
+        }),
         ...rights,
       });
       this.#log.debug(
@@ -89,6 +99,7 @@ export class Delivery {
     blob: BlobJob,
     rights: SendRights,
   ): Promise<BlobSent> {
+    if (destination.kind === 'directories') return this.#copies.putBlob(destination, blob);
     const endpoint = await resolveEndpoint(destination, blob.journal);
     const payload = await this.#openBlob(blob, rights.signal);
     const young = Date.now() - payload.mtimeMs < YOUNG_BLOB_MS;
@@ -99,7 +110,9 @@ export class Delivery {
         body: { kind: 'blob', path: blob.text },
         bytes: payload.bytes,
         payload: hash === null ? payload.chunks : hashed(payload.chunks, hash),
-        identity: { stream: blob.stream, version: blob.version },
+        ...(destination.identity && {
+          identity: { stream: blob.stream, version: blob.version },
+        }),
         ...rights,
       });
     } finally {

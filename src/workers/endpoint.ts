@@ -1,6 +1,6 @@
 import { readFile, stat } from 'node:fs/promises';
 import { asError, FerryError, systemCode } from '../common/errors.js';
-import type { DestinationConfig, Secret } from '../config/model.js';
+import type { Secret, WireDestination } from '../config/model.js';
 import type { Endpoint } from '../protocol/endpoint.js';
 
 /** Where OpenSSL's default store is on the systems we know; bin/ssl trusts what is in it. */
@@ -28,7 +28,7 @@ const certificateFiles = new Map<string, CachedFile>();
  *   DIALECT_UNSUPPORTED
  */
 export async function resolveEndpoint(
-  destination: DestinationConfig,
+  destination: WireDestination,
   journal: string,
 ): Promise<Endpoint> {
   const { dialect, tls } = destination;
@@ -48,6 +48,7 @@ export async function resolveEndpoint(
     name: destination.name,
     host,
     port: destination.port,
+    ...(destination.hostHeader === undefined ? {} : { hostHeader: destination.hostHeader }),
     url: destination.url.replaceAll('{journal}', () => encodeURIComponent(journal)),
     key,
     dialect,
@@ -58,7 +59,7 @@ export async function resolveEndpoint(
 }
 
 /** A host with "/" is a file whose first line is the address, as bin/ssl has it. */
-async function readHost(destination: DestinationConfig): Promise<string> {
+async function readHost(destination: WireDestination): Promise<string> {
   if (!destination.host.includes('/')) return destination.host;
   const path = destination.host;
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
@@ -92,7 +93,12 @@ async function readKey(secret: Secret, destination: string): Promise<Buffer> {
   return key;
 }
 
-async function readExtraCa(destination: string): Promise<Buffer | null> {
+/**
+ * What is trusted beside Node's own roots: `SSL_CERT_FILE`, else the system's store; null for none.
+ *
+ * @throws FerryError CA_FILE_MISSING
+ */
+export async function readExtraCa(destination: string): Promise<Buffer | null> {
   const named = process.env['SSL_CERT_FILE'];
   if (named !== undefined && named !== '') return readCertificates(named, destination);
   for (const path of SYSTEM_CA_FILES) {

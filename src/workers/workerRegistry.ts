@@ -23,8 +23,9 @@ export class WorkerRegistry {
   readonly #workerId: string;
   #own: HeldLock | null = null;
 
-  constructor(stateDir: string, workerId: string) {
-    this.#dir = join(stateDir, 'workers');
+  constructor(stateDir: string, prefix: string, workerId: string) {
+    // Pipelines with Redis prefixes of their own may share a state directory.
+    this.#dir = join(stateDir, 'workers', prefix);
     this.#workerId = workerId;
   }
 

@@ -29,11 +29,13 @@ function running(pid?: number): (error: unknown) => boolean {
 }
 
 /** A producer in a process of its own that holds the lock until it is killed. */
-async function holder(t: TestContext, journalDir: string, stateDir: string) {
+async function holder(t: TestContext, journalDir: string, stateDir: string, journal?: string) {
   const code = `const { lockDirectory } = await import(${JSON.stringify(MODULE)});
-    await lockDirectory({ journalDir: process.argv[1], stateDir: process.argv[2], onCompromised() {} });
+    const [, journalDir, stateDir, journal] = process.argv;
+    await lockDirectory({ journalDir, stateDir, journal, onCompromised() {} });
     console.log('held'); setInterval(() => {}, 1000);`;
   const args = ['--input-type=module', '-e', code, journalDir, stateDir];
+  if (journal !== undefined) args.push(journal);
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   t.after(() => child.kill('SIGKILL'));
   await once(child.stdout, 'data');
@@ -89,6 +91,36 @@ test('a killed producer of another state directory is waited out', async (t) => 
   child.kill('SIGKILL');
   await once(child, 'exit');
   await (await lockDirectory(options)).release();
+});
+
+test('journals of one directory may have a producer each, one per journal', async (t) => {
+  const { root, ...options } = await directories(t);
+  for (const stateDir of [options.stateDir, join(root, 'other')]) {
+    const child = await holder(t, options.journalDir, stateDir, 'foo');
+    const bar = await lockDirectory({ ...options, journal: 'bar' });
+    await assert.rejects(lockDirectory({ ...options, journal: 'foo' }), running());
+    await bar.release();
+    // Killed only where that proves to be no wait; the other's lease would be waited out.
+    child.kill(stateDir === options.stateDir ? 'SIGKILL' : 'SIGTERM');
+    await once(child, 'exit');
+    await (await lockDirectory({ ...options, journal: 'foo' })).release();
+  }
+  assert.deepEqual(await readdir(root), ['fifo', 'other', 'state']);
+});
+
+test('who wants the whole directory and who wants one journal of it exclude each other', async (t) => {
+  const { root, ...options } = await directories(t);
+  for (const stateDir of [options.stateDir, join(root, 'other')]) {
+    const one = await holder(t, options.journalDir, stateDir, 'foo');
+    await assert.rejects(lockDirectory(options), running());
+    one.kill('SIGTERM');
+    await once(one, 'exit');
+    const all = await holder(t, options.journalDir, stateDir);
+    await assert.rejects(lockDirectory({ ...options, journal: 'foo' }), running());
+    all.kill('SIGTERM');
+    await once(all, 'exit');
+    await (await lockDirectory({ ...options, journal: 'foo' })).release();
+  }
 });
 
 test('a lease that somebody removed stops the producer', async (t) => {

@@ -256,7 +256,7 @@ test('a valid file is called valid, and what this version lacks is said', async 
     env: { FERRY_PASSWORD: 'geheim' },
   });
   assert.equal(code, 0, stderr);
-  assert.match(stdout, /^ferry\.yaml is valid: 2 journal rules, 2 destinations, a receiver\n$/);
+  assert.match(stdout, /^ferry\.yaml is valid: 2 journal rules, 3 destinations, a receiver\n$/);
   assert.match(stderr, /not in this version: dashboard/);
 });
 

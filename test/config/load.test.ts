@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parse } from 'yaml';
 import { parseConfig } from '../../src/config/load.js';
-import type { FerryConfig } from '../../src/config/model.js';
+import type { FerryConfig, WireDestination } from '../../src/config/model.js';
 import { printConfig } from '../../src/config/print.js';
 import { ConfigError } from '../../src/config/problems.js';
 import { unsupported } from '../../src/config/requirements.js';
@@ -13,6 +13,12 @@ function load(text: string, env: Record<string, string> = {}): FerryConfig {
   return parseConfig(text, { file: '/etc/ferry/ferry.yaml', env });
 }
 
+function wire(config: FerryConfig, name: string): WireDestination {
+  const destination = config.destinations.get(name);
+  assert.ok(destination?.kind === 'wire');
+  return destination;
+}
+
 test('a minimal file gets every default', () => {
   const config = load(MINIMAL_CONFIG);
   assert.deepEqual(config.redis, { kind: 'embedded', prefix: 'ferry', allowWithoutAof: false });
@@ -20,6 +26,7 @@ test('a minimal file gets every default', () => {
   assert.equal(config.payloads, 'spool');
   assert.equal(config.archive, null);
   assert.deepEqual(config.destinations.get('replica'), {
+    kind: 'wire',
     name: 'replica',
     host: 'replica.example.com',
     port: 443,
@@ -30,6 +37,7 @@ test('a minimal file gets every default', () => {
     tls: { verify: true, caFile: null, servername: null },
     connections: 4,
     timeouts: { connectMs: 10_000, idleMs: 60_000, applyMs: 1_800_000 },
+    identity: true,
     was: [],
   });
   assert.deepEqual(config.journals, [
@@ -49,7 +57,7 @@ test('a minimal file gets every default', () => {
 
 test('every documented field is read', () => {
   const config = load(FULL_CONFIG, { FERRY_PASSWORD: 'geheim' });
-  assert.equal(config.destinations.get('replica')?.tls.caFile, '/etc/ferry/ca.pem');
+  assert.equal(wire(config, 'replica').tls.caFile, '/etc/ferry/ca.pem');
   assert.deepEqual(config.destinations.get('replica')?.was, ['oldname']);
   assert.deepEqual(config.journals[0]?.to, [
     { destination: 'replica', start: 'next' },
@@ -75,10 +83,10 @@ test('variables are expanded in values, also to numbers, and $$ keeps one as it 
     'host: replica.example.com',
     () => `host: \${HOST}.example.com\n    port: \${PORT}\n    was: "a$\${b}"`,
   );
-  const destination = load(text, { HOST: 'h1', PORT: '8443' }).destinations.get('replica');
-  assert.equal(destination?.host, 'h1.example.com');
-  assert.equal(destination?.port, 8443);
-  assert.deepEqual(destination?.was, [`a\${b}`]);
+  const destination = wire(load(text, { HOST: 'h1', PORT: '8443' }), 'replica');
+  assert.equal(destination.host, 'h1.example.com');
+  assert.equal(destination.port, 8443);
+  assert.deepEqual(destination.was, [`a\${b}`]);
 });
 
 test('a worker needs destinations only', () => {

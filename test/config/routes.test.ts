@@ -38,7 +38,7 @@ test('{journal} becomes the name of the file, whatever stands in it', () => {
   const journal = found(config, '/c/fifo/a$&b');
   assert.equal(journal.blobsDir, '/c/b/a$&b');
   const destination = config.destinations.get('replica');
-  assert.ok(destination !== undefined);
+  assert.ok(destination?.kind === 'wire');
   assert.equal(routeUrl(destination, journal.name), 'a$&b.r/!replica');
 });
 

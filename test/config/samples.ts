@@ -24,7 +24,9 @@ destinations:
     tls: {verify: true, ca: ./ca.pem, servername: replica.example.com}
     connections: 4
     timeouts: {connect: 10s, idle: 60s, apply: 30m}
+    identity: true
     was: [oldname]
+  copies: {directories: [./copies/]}
 journals:
   - name: foo
     path: fifo/foo

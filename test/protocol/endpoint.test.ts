@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
-import type { DestinationConfig } from '../../src/config/model.js';
+import type { WireDestination } from '../../src/config/model.js';
 import { connectionsSettled, send } from '../../src/protocol/index.js';
 import { resolveEndpoint } from '../../src/workers/endpoint.js';
 import { testCerts } from '../support/certs.js';
@@ -13,8 +13,9 @@ const folder = tempDir();
 const keyFile = join(folder, 'key');
 writeFileSync(keyFile, 'one\n');
 
-function destination(changes: Partial<DestinationConfig> = {}): DestinationConfig {
+function destination(changes: Partial<WireDestination> = {}): WireDestination {
   return {
+    kind: 'wire',
     name: 'replica',
     host: 'localhost',
     port: 443,
@@ -25,6 +26,7 @@ function destination(changes: Partial<DestinationConfig> = {}): DestinationConfi
     tls: { verify: true, caFile: null, servername: null },
     connections: 4,
     timeouts: { connectMs: 2_000, idleMs: 2_000, applyMs: 2_000 },
+    identity: true,
     was: [],
     ...changes,
   };

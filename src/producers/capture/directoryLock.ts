@@ -1,5 +1,7 @@
 /**
- * One producer per directory of journals.
+ * One producer per directory of journals, or per journal where a producer has few of them there:
+ * several producers then share a directory. Who wants all of it and who wants one file of it
+ * exclude each other: both take their own lock first and then look for the other's.
  *
  * Two locks, because each covers what the other cannot:
  * - An OFD lock on a file in the state directory. The kernel gives it back when its owner dies,
@@ -11,13 +13,23 @@
  */
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { access, type FileHandle, mkdir, open, realpath, rmdir, stat } from 'node:fs/promises';
+import {
+  access,
+  type FileHandle,
+  mkdir,
+  open,
+  readdir,
+  realpath,
+  rmdir,
+  stat,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { tryLock, unlock } from 'fs-native-extensions';
-import { lock as takeLease } from 'proper-lockfile';
+import { check as checkLease, lock as takeLease } from 'proper-lockfile';
 import { asError, FerryError, systemCode } from '../../common/errors.js';
+import { type HeldLock, tryTakeLock } from '../../common/fileLock.js';
 
 /** Shorter: a stalled event loop loses the lease; longer: a foreign killed producer blocks longer. */
 export const LEASE_STALE_MS = 10_000;
@@ -28,6 +40,8 @@ const LEASE_TRY_MS = 250;
 export interface DirectoryLockOptions {
   /** Directory of the journals; it must exist. */
   journalDir: string;
+  /** Name of the one file that is wanted; default: the whole directory. */
+  journal?: string;
   stateDir: string;
   /** The lease is lost (a stall, a hand that removed it): the producer must stop. */
   onCompromised: (error: FerryError) => void;
@@ -52,25 +66,46 @@ interface OwnerNote {
 
 /**
  * Takes both locks. Throws PRODUCER_ALREADY_RUNNING (with the other's pid where it is known) when
- * a living producer has the directory; waits up to `LEASE_STALE_MS` for a dead foreign one's lease.
+ * a living producer has the directory, or the journal; waits up to `LEASE_STALE_MS` for a dead
+ * foreign one's lease.
  */
 export async function lockDirectory(options: DirectoryLockOptions): Promise<DirectoryLock> {
   const journalDir = await realpath(options.journalDir);
-  const key = createHash('sha256').update(journalDir).digest('hex').slice(0, 16);
+  const { journal } = options;
   const locksDir = join(options.stateDir, 'locks');
   await mkdir(locksDir, { recursive: true, mode: 0o700 });
-  const noteFile = await open(
-    join(locksDir, `${key}.lock`),
-    constants.O_RDWR | constants.O_CREAT,
-    0o600,
-  );
+  const key = keyOf(journalDir);
+  const files: FileHandle[] = [];
+  const lockNoteFile = async (name: string, shared: boolean): Promise<OwnerNote | undefined> => {
+    const flags = constants.O_RDWR | constants.O_CREAT;
+    const file = await open(join(locksDir, `${name}.lock`), flags, 0o600);
+    files.push(file);
+    const note = await readNote(file);
+    if (tryLock(file.fd, { shared })) return note;
+    // Those who hold it shared have a journal each, and no note here.
+    const isShared = !shared && tryLock(file.fd, { shared: true });
+    throw alreadyRunning(journalDir, journal, isShared ? undefined : note?.pid);
+  };
   try {
-    const note = await readNote(noteFile);
-    if (!tryLock(noteFile.fd)) throw alreadyRunning(journalDir, note?.pid);
-    const leasePath = await leasePathOf(journalDir, key);
-    if (note !== undefined) await removeDeadLease(leasePath, note);
+    const places = await leasePlaces(journalDir, key);
+    const wholeNote = await lockNoteFile(key, journal !== undefined);
+    if (wholeNote !== undefined) await removeDeadLease(places.whole, wholeNote);
+    let leasePath = places.whole;
+    if (journal !== undefined) {
+      leasePath = places.ofJournal(journal);
+      const note = await lockNoteFile(`${key}-${keyOf(journal)}`, false);
+      if (note !== undefined) await removeDeadLease(leasePath, note);
+    }
     const release = await waitForLease(journalDir, leasePath, options);
-    await writeNote(noteFile, leasePath);
+    try {
+      const others = journal === undefined ? await places.ofJournals() : [places.whole];
+      for (const path of others) await waitUntilFree(journalDir, path, options);
+      const own = files.at(-1);
+      if (own !== undefined) await writeNote(own, leasePath);
+    } catch (error) {
+      await release().catch(() => undefined);
+      throw error;
+    }
     return {
       leasePath,
       async release() {
@@ -79,38 +114,91 @@ export async function lockDirectory(options: DirectoryLockOptions): Promise<Dire
           if (systemCode(error) !== 'ERELEASED' && systemCode(error) !== 'ENOTACQUIRED')
             throw error;
         });
-        unlock(noteFile.fd);
-        await noteFile.close();
+        for (const file of files) {
+          unlock(file.fd);
+          await file.close();
+        }
       },
     };
   } catch (error) {
-    await noteFile.close();
+    for (const file of files) await file.close();
     throw error;
   }
 }
 
-/** Beside the directory, never in it (that would wake the watcher); else among temporary files. */
-async function leasePathOf(journalDir: string, key: string): Promise<string> {
-  const parent = dirname(journalDir);
-  try {
-    await access(parent, constants.W_OK);
-    if (parent !== journalDir) return join(parent, `.${basename(journalDir)}.ferry.lock`);
-  } catch {
-    // Not ours to write in.
+function keyOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 16);
+}
+
+interface LeasePlaces {
+  whole: string;
+  ofJournal: (name: string) => string;
+  /** Those that are there. */
+  ofJournals: () => Promise<string[]>;
+}
+
+const LEASE_SUFFIX = '.ferry.lock';
+
+/**
+ * For a command that writes to spools of `stateDir` itself: keeps every producer out of them.
+ *
+ * @returns null while a producer of this state directory runs
+ */
+export async function keepProducersOut(
+  stateDir: string,
+): Promise<{ release(): Promise<void> } | null> {
+  const locksDir = join(stateDir, 'locks');
+  const held: HeldLock[] = [];
+  const release = async (): Promise<void> => {
+    for (const lock of held) await lock.release();
+  };
+  for (const name of await readdir(locksDir).catch(() => [])) {
+    const lock = await tryTakeLock(join(locksDir, name), 'exclusive');
+    if (lock === null) {
+      await release();
+      return null;
+    }
+    held.push(lock);
   }
-  return join(tmpdir(), `journal-ferry-${key}.lock`);
+  return { release };
+}
+
+/** Beside the directory, never in it (that would wake the watcher); else among temporary files. */
+async function leasePlaces(journalDir: string, key: string): Promise<LeasePlaces> {
+  const parent = dirname(journalDir);
+  const isOurs = await access(parent, constants.W_OK).then(
+    () => parent !== journalDir,
+    () => false,
+  );
+  const [dir, start, suffix] = isOurs
+    ? [parent, `.${basename(journalDir)}`, LEASE_SUFFIX]
+    : [tmpdir(), `journal-ferry-${key}`, '.lock'];
+  const whole = join(dir, `${start}${suffix}`);
+  // The hash keeps any name apart from a directory's that only looks like it.
+  const prefix = `${start}.${key}-`;
+  return {
+    whole,
+    ofJournal: (name) => join(dir, `${prefix}${keyOf(name)}${suffix}`),
+    async ofJournals() {
+      const names = await readdir(dir);
+      return names
+        .filter((name) => name.startsWith(prefix) && name.endsWith(suffix))
+        .map((name) => join(dir, name));
+    },
+  };
 }
 
 async function waitForLease(
   journalDir: string,
   leasePath: string,
-  { onCompromised, onWait, signal }: DirectoryLockOptions,
+  options: DirectoryLockOptions,
 ): Promise<() => Promise<void>> {
+  const { onCompromised, onWait, signal } = options;
   let seenMs: number | undefined;
   for (let tries = 0; ; tries += 1) {
     signal?.throwIfAborted();
     try {
-      return await takeLease(journalDir, {
+      return await takeLease(subjectOf(journalDir, options), {
         lockfilePath: leasePath,
         realpath: false,
         stale: LEASE_STALE_MS,
@@ -120,17 +208,47 @@ async function waitForLease(
     } catch (error) {
       if (systemCode(error) !== 'ELOCKED') throw leaseFailed(leasePath, error);
     }
-    const touchedMs = await leaseTime(leasePath);
-    if (tries === 0) {
-      onWait?.(
-        `${leasePath} is there: waiting up to ${LEASE_STALE_MS / 1000} s to see whether its owner lives`,
-      );
-    } else if (touchedMs !== undefined && seenMs !== undefined && touchedMs !== seenMs) {
-      throw alreadyRunning(journalDir, undefined);
-    }
-    seenMs = touchedMs;
-    await sleep(LEASE_TRY_MS, undefined, signal === undefined ? {} : { signal });
+    if (tries === 0) onWait?.(waitMessage(leasePath));
+    seenMs = await pauseBeforeLease(journalDir, leasePath, seenMs, options);
   }
+}
+
+/** The lease library keeps one lease per name in a process. */
+function subjectOf(journalDir: string, { journal }: DirectoryLockOptions): string {
+  return journal === undefined ? journalDir : join(journalDir, journal);
+}
+
+/** Waits until nobody has this lease, or proves that its owner lives. */
+async function waitUntilFree(
+  journalDir: string,
+  leasePath: string,
+  options: DirectoryLockOptions,
+): Promise<void> {
+  const lease = { lockfilePath: leasePath, realpath: false, stale: LEASE_STALE_MS };
+  let seenMs: number | undefined;
+  for (let tries = 0; await checkLease(journalDir, lease); tries += 1) {
+    if (tries === 0) options.onWait?.(waitMessage(leasePath));
+    seenMs = await pauseBeforeLease(journalDir, leasePath, seenMs, options);
+  }
+}
+
+function waitMessage(leasePath: string): string {
+  return `${leasePath} is there: waiting up to ${LEASE_STALE_MS / 1000} s to see whether its owner lives`;
+}
+
+/** Throws when the lease was touched since the last look: somebody refreshes it. */
+async function pauseBeforeLease(
+  journalDir: string,
+  leasePath: string,
+  seenMs: number | undefined,
+  { journal, signal }: DirectoryLockOptions,
+): Promise<number | undefined> {
+  const touchedMs = await leaseTime(leasePath);
+  if (touchedMs !== undefined && seenMs !== undefined && touchedMs !== seenMs) {
+    throw alreadyRunning(journalDir, journal, undefined);
+  }
+  await sleep(LEASE_TRY_MS, undefined, signal === undefined ? {} : { signal });
+  return touchedMs;
 }
 
 async function leaseTime(leasePath: string): Promise<number | undefined> {
@@ -170,12 +288,17 @@ async function writeNote(file: FileHandle, leasePath: string): Promise<void> {
   await file.write(text, 0, text.length, 0);
 }
 
-function alreadyRunning(journalDir: string, pid: number | undefined): FerryError {
+function alreadyRunning(
+  journalDir: string,
+  journal: string | undefined,
+  pid: number | undefined,
+): FerryError {
   const who = pid === undefined ? 'another producer' : `another producer (pid ${pid})`;
-  return new FerryError('PRODUCER_ALREADY_RUNNING', `${who} ships the journals in ${journalDir}`, {
+  const what = journal === undefined ? `journals in ${journalDir}` : join(journalDir, journal);
+  return new FerryError('PRODUCER_ALREADY_RUNNING', `${who} ships ${what}`, {
     kind: 'storage',
     hint: 'stop it first: two shippers on one journal would tear it apart',
-    context: { journalDir, pid },
+    context: { journalDir, journal, pid },
   });
 }
 
