@@ -3,7 +3,7 @@
  * Sets everything up and runs the tests. Arguments filter by file name: `npm test -- embedded`.
  */
 import { join, relative } from 'node:path';
-import { ensureOpenssl, ensurePicoLisp, setup } from './setup.mjs';
+import { ensureOpenssl, ensurePicoLisp, ensureScriptTools, setup } from './setup.mjs';
 import { filesBelow, main, ROOT, runThrough, SetupError } from './shared.mjs';
 
 /**
@@ -19,6 +19,7 @@ await main(() => {
   setup();
   ensureOpenssl();
   ensurePicoLisp();
+  ensureScriptTools();
   const filters = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
   const flags = process.argv.slice(2).filter((argument) => argument.startsWith('--'));
   const files = filesBelow(join(ROOT, 'dist/test'))
