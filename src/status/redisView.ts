@@ -4,6 +4,7 @@ import type { FerryConfig } from '../config/model.js';
 import { findRunningRedis } from '../queue/embedded/findRunning.js';
 import type { BatchJob } from '../queue/jobs.js';
 import { Keys } from '../queue/keys.js';
+import { describeFull, readMemory } from '../queue/memory.js';
 import { type RouteError, RouteOrder, type RouteState } from '../queue/routeOrder.js';
 import { ScriptConnection } from '../queue/scriptConnection.js';
 import type { StatusReport } from './report.js';
@@ -67,7 +68,8 @@ async function look(scripts: ScriptConnection, keys: Keys): Promise<RedisView> {
   };
   // All at once: one connection pipelines them.
   await Promise.all((await order.routes()).map(lookAt));
-  return { summary: { ok: true, durability: facts.durability, error: null }, routes };
+  const error = describeFull(await scripts.ask(readMemory));
+  return { summary: { ok: true, durability: facts.durability, error }, routes };
 }
 
 function away(error: string): RedisView {

@@ -16,6 +16,9 @@ const ELSEWHERE: readonly CrashPoint[] = [
   'capture.precopied',
   'capture.trimMarked',
   'capture.trimmed',
+  'transfer.wished',
+  'transfer.uploaded',
+  'transfer.taken',
 ];
 
 /** The Nth passing: the first would always find an empty pipeline. */

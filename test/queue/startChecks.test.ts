@@ -34,8 +34,8 @@ async function config(name: string, value: string): Promise<void> {
 
 describe('the start checks of a Redis', () => {
   it('accept one that keeps everything', async () => {
-    const { durability, replicated, runId } = await connect().ready();
-    assert.deepEqual({ durability, replicated }, { durability: 'always', replicated: false });
+    const { durability, mayLose, runId } = await connect().ready();
+    assert.deepEqual({ durability, mayLose }, { durability: 'always', mayLose: false });
     assert.match(runId, /^[0-9a-f]{40}$/);
   });
 

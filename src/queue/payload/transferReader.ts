@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto';
+import { crashPoint } from '../../common/crashPoints.js';
 import { FerryError } from '../../common/errors.js';
 import type { RedisClient } from '../connection.js';
 import type { Keys } from '../keys.js';
 import type { Subscriber } from '../subscriber.js';
+import { redisTrouble } from '../trouble.js';
 import { CHUNK_BYTES, CHUNKS_IN_FLIGHT } from './payloadStore.js';
 import { chunkCount } from './redisPayloads.js';
 import {
@@ -41,7 +43,7 @@ export class TransferReader {
    * Opens the subject at its producer.
    *
    * @throws FerryError PAYLOAD_MISSING the producer says it has none;
-   *   PAYLOAD_UNREACHABLE no producer answered within 30 s
+   *   PAYLOAD_UNREACHABLE no producer answered within 30 s; REDIS_FULL, REDIS_AWAY
    */
   async open(subject: TransferSubject, signal: AbortSignal): Promise<OpenTransfer> {
     const id = randomUUID();
@@ -108,6 +110,7 @@ export class TransferReader {
       const value = await this.#client.getdelBuffer(key);
       if (value !== null) {
         wish.missing = false;
+        crashPoint('transfer.taken');
         return value;
       }
       signal.throwIfAborted();
@@ -125,8 +128,13 @@ export class TransferReader {
 
   async #tell(id: string, wish: TransferWish): Promise<void> {
     wish.at = Date.now();
-    await this.#client.hset(this.#keys.wants(), id, JSON.stringify(wish));
-    await this.#client.publish(this.#keys.transfers(), `want ${id}`);
+    try {
+      await this.#client.hset(this.#keys.wants(), id, JSON.stringify(wish));
+      await this.#client.publish(this.#keys.transfers(), `want ${id}`);
+    } catch (error) {
+      throw redisTrouble('nothing can be asked of the producer', error);
+    }
+    crashPoint('transfer.wished');
   }
 }
 

@@ -25,15 +25,16 @@ if not repeated then
     'attempts', 0, 'error', '', 'resend', 0, 'survived', 0, 'ackHolder', ARGV[3])
   redis.call('HINCRBY', KEYS[1], 'batches', 1)
   redis.call('HINCRBY', KEYS[1], 'bytes', ARGV[4])
-  local before = redis.call('HGET', KEYS[2], seq - 1)
-  if before then
-    local payload = cjson.decode(before).payload
-    if payload.kind == 'chunks' then
-      for i = 0, payload.count - 1 do redis.call('UNLINK', payload.prefix .. i) end
-    end
-    redis.call('HDEL', KEYS[2], seq - 1)
-  end
   redis.call('PUBLISH', ARGV[5], 'ack ' .. ARGV[6])
+end
+-- Asked again, too: a chunk that a cluster is just moving away breaks the script off here.
+local before = redis.call('HGET', KEYS[2], seq - 1)
+if before then
+  local payload = cjson.decode(before).payload
+  if payload.kind == 'chunks' then
+    for i = 0, payload.count - 1 do redis.call('UNLINK', payload.prefix .. i) end
+  end
+  redis.call('HDEL', KEYS[2], seq - 1)
 end
 local answer = { 'acked', head, tonumber(r[4]) }
 -- Few at a time: their producer wakes the others, and those whose promotion fails.

@@ -1,0 +1,86 @@
+import type { RedisClient } from './connection.js';
+import type { ScriptConnection } from './scriptConnection.js';
+import { redisFull } from './trouble.js';
+
+/** Memory of a server in bytes, as it counts against its limit. */
+export interface RedisMemory {
+  used: number;
+  /** 0: none. */
+  limit: number;
+}
+
+/**
+ * The last part of Redis's memory is not for batches that wait. Windows of transfers, jobs on
+ * their way and the buffers of connections need it: without them nothing is confirmed, and
+ * nothing freed. Too small: live routes stand still behind a dead one. Too large: wasted.
+ */
+const RESERVE_SHARE = 1 / 8;
+const RESERVE_BYTES_MAX = 64 * 1024 * 1024;
+
+/** A limit can be set at any time; without one it is looked for now and then. */
+const LOOK_AGAIN_MS = 2_000;
+
+export async function readMemory(client: RedisClient): Promise<RedisMemory> {
+  const info = await client.info('memory');
+  const count = (name: string): number =>
+    Number(new RegExp(`^${name}:(\\d+)`, 'm').exec(info)?.[1] ?? 0);
+  return {
+    used: count('used_memory') - count('mem_not_counted_for_evict'),
+    limit: count('maxmemory'),
+  };
+}
+
+/** Bytes that may still be put there; Infinity without a limit. */
+export function roomOf({ used, limit }: RedisMemory): number {
+  if (limit === 0) return Number.POSITIVE_INFINITY;
+  return limit - Math.min(limit * RESERVE_SHARE, RESERVE_BYTES_MAX) - used;
+}
+
+/** The words for an operator, when there is no room; else null. */
+export function describeFull(memory: RedisMemory): string | null {
+  if (roomOf(memory) > 0) return null;
+  const { code, message, hint } = redisFull(`${memory.used} of ${memory.limit} bytes are used`);
+  return `${code}: ${message}: ${hint}`;
+}
+
+/**
+ * How much of Redis's memory this process may fill with what waits. Producers on other hosts look
+ * for themselves; what they put there at the same moment is in the reserve.
+ */
+export class MemoryRoom {
+  readonly #scripts: ScriptConnection;
+  #withoutLimit = 0;
+  #looking: Promise<RedisMemory> | null = null;
+  /** Taken and not there yet. */
+  #taken = 0;
+
+  constructor(scripts: ScriptConnection) {
+    this.#scripts = scripts;
+  }
+
+  /**
+   * Takes room for so many bytes.
+   *
+   * @returns what gives it back once they are there, or are not to come; null: there is no room
+   * @throws FerryError REDIS_AWAY
+   */
+  async take(bytes: number): Promise<(() => void) | null> {
+    if (performance.now() >= this.#withoutLimit) {
+      const memory = await this.#look();
+      if (bytes > roomOf(memory) - this.#taken) return null;
+      if (memory.limit === 0) this.#withoutLimit = performance.now() + LOOK_AGAIN_MS;
+    }
+    this.#taken += bytes;
+    return () => {
+      this.#taken -= bytes;
+    };
+  }
+
+  /** One question for all who want to know. */
+  #look(): Promise<RedisMemory> {
+    this.#looking ??= this.#scripts.ask(readMemory).finally(() => {
+      this.#looking = null;
+    });
+    return this.#looking;
+  }
+}
