@@ -1,8 +1,8 @@
 import { createConnection, createServer } from 'node:net';
 import { join } from 'node:path';
-import { after } from 'node:test';
-import { findRedisServer } from '../../src/queue/embedded/findServer.js';
+import { findRedisServer, type RedisServer } from '../../src/queue/embedded/findServer.js';
 import { ping } from '../../src/queue/embedded/ping.js';
+import { atEnd } from './atEnd.js';
 import { TestProcess, until } from './process.js';
 import { tempDir } from './tempDir.js';
 
@@ -11,6 +11,8 @@ export interface TestRedisOptions {
   tcp?: boolean;
   /** Options that replace ours, `{ appendonly: 'no' }`. */
   config?: Readonly<Record<string, string>>;
+  /** The same, when they depend on the port. */
+  settings?: (port: number) => Readonly<Record<string, string>>;
 }
 
 /** A real Redis server of one test file: own socket, own directory, ended with the file. */
@@ -113,12 +115,21 @@ export class TestRedis {
   }
 }
 
+/** The server program of this run; a run that is to prove something of one must not use another. */
+export async function findTestServer(): Promise<RedisServer> {
+  const server = await findRedisServer();
+  const wanted = process.env['FERRY_TEST_SERVER'] ?? server.name;
+  if (server.name !== wanted) throw new Error(`${server.how} is not ${wanted}`);
+  return server;
+}
+
 /** Starts a server and registers its end. */
 export async function startTestRedis(options: TestRedisOptions = {}): Promise<TestRedis> {
-  const server = await findRedisServer();
+  const server = await findTestServer();
   const port = options.tcp === true ? await freePort() : 0;
-  const redis = new TestRedis(server.program, server.name, port, options.config ?? {});
-  after(() => redis.kill());
+  const config = { ...options.config, ...options.settings?.(port) };
+  const redis = new TestRedis(server.program, server.name, port, config);
+  atEnd(() => redis.kill());
   await redis.start();
   return redis;
 }
