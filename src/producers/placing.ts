@@ -2,6 +2,7 @@ import { routeName } from '../common/identity.js';
 import type { FerryConfig, JournalConfig, RouteTarget } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
 import type { BatchJob } from '../queue/jobs.js';
+import { bytesInRedis } from '../queue/memory.js';
 import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
 import { sourceOfBatch } from './payloadSource.js';
 import type { Spool } from './spool/spool.js';
@@ -21,9 +22,6 @@ export interface Placed {
   /** It may be sent at once: it must find a place, whatever else Redis is full of. */
   urgent: boolean;
 }
-
-/** What a batch takes in Redis without its payload: entry, job and events, generously. */
-const JOB_BYTES = 4 * 1024;
 
 /**
  * Finds the place from which workers read the batches of a route.
@@ -64,7 +62,8 @@ export class Placing {
       payload: { kind: 'spool', ...batch.location },
     };
     const uploads = config.payloads === 'redis' && batch.bytes <= journal.limits.queuedBytes;
-    const giveBack = await access.memory.take(JOB_BYTES + (uploads ? batch.bytes : 0));
+    const needs = bytesInRedis(batch, config.payloads, journal.limits.queuedBytes);
+    const giveBack = await access.memory.take(needs);
     try {
       if (giveBack === null && !urgent) return null;
       if (config.payloads === 'spool') return job;

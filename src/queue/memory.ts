@@ -1,6 +1,5 @@
 import type { RedisClient } from './connection.js';
 import type { ScriptConnection } from './scriptConnection.js';
-import { redisFull } from './trouble.js';
 
 /** Memory of a server in bytes, as it counts against its limit. */
 export interface RedisMemory {
@@ -36,11 +35,17 @@ export function roomOf({ used, limit }: RedisMemory): number {
   return limit - Math.min(limit * RESERVE_SHARE, RESERVE_BYTES_MAX) - used;
 }
 
-/** The words for an operator, when there is no room; else null. */
-export function describeFull(memory: RedisMemory): string | null {
-  if (roomOf(memory) > 0) return null;
-  const { code, message, hint } = redisFull(`${memory.used} of ${memory.limit} bytes are used`);
-  return `${code}: ${message}: ${hint}`;
+/** What a batch takes in Redis without its payload: entry, job and events, generously. */
+const JOB_BYTES = 4 * 1024;
+
+/** What a batch that waits takes in Redis; one above `limits.queued` never lies there itself. */
+export function bytesInRedis(
+  batch: { bytes: number },
+  payloads: 'spool' | 'redis',
+  queuedBytesMax: number,
+): number {
+  const uploads = payloads === 'redis' && batch.bytes <= queuedBytesMax;
+  return JOB_BYTES + (uploads ? batch.bytes : 0);
 }
 
 /**
