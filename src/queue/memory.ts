@@ -8,13 +8,19 @@ export interface RedisMemory {
   limit: number;
 }
 
+const MEBIBYTE = 1024 * 1024;
+
 /**
  * The last part of Redis's memory is not for batches that wait. Windows of transfers, jobs on
  * their way and the buffers of connections need it: without them nothing is confirmed, and
- * nothing freed. Too small: live routes stand still behind a dead one. Too large: wasted.
+ * nothing freed. Too small: live routes stand still behind a dead one, since one window and the
+ * buffers around it take 8 MiB. Too large: wasted.
  */
 const RESERVE_SHARE = 1 / 8;
-const RESERVE_BYTES_MAX = 64 * 1024 * 1024;
+const RESERVE_BYTES_MIN = 8 * MEBIBYTE;
+const RESERVE_BYTES_MAX = 64 * MEBIBYTE;
+/** Of a very small memory half is left for what waits. */
+const RESERVE_SHARE_MAX = 1 / 2;
 
 /** A limit can be set at any time; without one it is looked for now and then. */
 const LOOK_AGAIN_MS = 2_000;
@@ -32,7 +38,8 @@ export async function readMemory(client: RedisClient): Promise<RedisMemory> {
 /** Bytes that may still be put there; Infinity without a limit. */
 export function roomOf({ used, limit }: RedisMemory): number {
   if (limit === 0) return Number.POSITIVE_INFINITY;
-  return limit - Math.min(limit * RESERVE_SHARE, RESERVE_BYTES_MAX) - used;
+  const wanted = Math.max(limit * RESERVE_SHARE, RESERVE_BYTES_MIN);
+  return limit - Math.min(wanted, RESERVE_BYTES_MAX, limit * RESERVE_SHARE_MAX) - used;
 }
 
 /** What a batch takes in Redis without its payload: entry, job and events, generously. */

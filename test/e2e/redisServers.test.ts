@@ -1,221 +1,77 @@
 import assert from 'node:assert/strict';
-import { readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { randomBytes } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { describe, it } from 'node:test';
-import { createServer, type TLSSocket } from 'node:tls';
-import { testCerts } from '../support/certs.js';
+import { Redis } from 'ioredis';
 import { failOnLeaks } from '../support/leaks.js';
-import { start, type TestProcess, until } from '../support/process.js';
-import { findTestServer, freePort, startTestRedis, type TestRedis } from '../support/redis.js';
-import { tempDir } from '../support/tempDir.js';
-import { ARRIVAL_MS, Site, Writer } from './site.js';
+import { runFerry, until } from '../support/process.js';
+import { startTestRedis } from '../support/redis.js';
+import { ARRIVAL_MS, announceBlob, Site, Writer } from './site.js';
 
-const certs = testCerts();
-const plain = await startTestRedis({ tcp: true });
+const redis = await startTestRedis({ tcp: true });
 failOnLeaks();
 
-/** Redis and Sentinel speak TLS only, to each other too. */
-function tlsSettings(port: number): Record<string, string> {
-  return {
-    port: '0',
-    'tls-port': String(port),
-    'tls-cert-file': certs.certFile,
-    'tls-key-file': certs.keyFile,
-    'tls-ca-cert-file': certs.caFile,
-    'tls-auth-clients': 'no',
-    'tls-replication': 'yes',
-  };
+/** The rights of docs/operations.md, without the keys and channels of the prefix. */
+const RIGHTS = {
+  'who has no administrator rights but INFO': '+@all -@admin -@dangerous +info',
+  'who has just what is needed':
+    '-@all +@hash +@list +@set +@sortedset +@stream +@string +exists +del +unlink +type +pexpire +pttl +eval +evalsha +multi +exec +publish +subscribe +unsubscribe +ping +hello +auth +client|setname +time +info',
+};
+
+/** What a user was denied, as Redis noted it. */
+async function deniedTo(user: string): Promise<Set<unknown>> {
+  const client = new Redis({ path: redis.socketPath });
+  try {
+    const log: unknown = await client.call('ACL', 'LOG');
+    assert.ok(Array.isArray(log));
+    const entries = log.map((entry: unknown) => JSON.stringify(entry));
+    const own = entries.filter((entry) => entry.includes(`"username","${user}"`));
+    return new Set(own.map((entry) => /"object","([^"]*)"/.exec(entry)?.[1]));
+  } finally {
+    client.disconnect();
+  }
 }
 
-interface Pair {
-  primary: TestRedis;
-  replica: TestRedis;
-  sentinel: TestProcess;
-  /** The `redis:` of a configuration. */
-  config: string;
-  /** The replica has all that the primary has. */
-  follows(): Promise<boolean>;
-}
-
-/** A primary, a replica, and a Sentinel that is alone and needs nobody's vote. */
-async function startPair(options: { tls: boolean }): Promise<Pair> {
-  const server = async (): Promise<TestRedis> =>
-    startTestRedis({ tcp: true, ...(options.tls ? { settings: tlsSettings } : {}) });
-  const [primary, replica] = [await server(), await server()];
-  await replica.command('REPLICAOF', '127.0.0.1', String(primary.port));
-  const follows = async () => (await primary.command('WAIT', '1', '1000')) === '1';
-  await until('the replica follows', follows);
-
-  const { program, name } = await findTestServer();
-  const [dir, port] = [tempDir(), await freePort()];
-  const listen = options.tls ? tlsSettings(port) : { port: String(port) };
-  await writeFile(
-    join(dir, 'sentinel.conf'),
-    [
-      ...Object.entries(listen).map((setting) => setting.join(' ')),
-      'bind 127.0.0.1',
-      `dir ${dir}`,
-      `sentinel monitor ferry 127.0.0.1 ${primary.port} 1`,
-      // A replica without its primary for ten times as long would not be chosen.
-      'sentinel down-after-milliseconds ferry 3000',
-      'sentinel failover-timeout ferry 5000',
-      '',
-    ].join('\n'),
-  );
-  const args = [join(dir, 'sentinel.conf'), '--sentinel'];
-  const sentinel = start(program, args, { cwd: dir, argv0: name });
-  await sentinel.line(/\+slave slave /);
-  const sentinels = `sentinels: {name: ferry, hosts: ["127.0.0.1:${port}"]}`;
-  const config = options.tls ? `{${sentinels}, tls: {ca: ${certs.caFile}}}` : `{${sentinels}}`;
-  return { primary, replica, sentinel, config, follows };
-}
-
-/** A far side that takes everything and answers nothing, and knows who was there at once. */
-async function startSilent(site: Site): Promise<Silent> {
-  const settings = {
-    cert: await readFile(site.path('cert.pem')),
-    key: await readFile(site.path('cert.key')),
-  };
-  const senders = new Set<TLSSocket>();
-  const silent: Silent = {
-    port: 0,
-    sends: 0,
-    atOnce: 0,
-    async close() {
-      for (const socket of senders) socket.destroy();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
-  const server = createServer(settings, (socket) => {
-    socket.on('error', () => undefined);
-    socket.once('data', () => {
-      senders.add(socket);
-      silent.sends += 1;
-      silent.atOnce = Math.max(silent.atOnce, senders.size);
-    });
-    for (const end of ['end', 'close'] as const) socket.on(end, () => senders.delete(socket));
-    socket.resume();
-  });
-  server.on('tlsClientError', () => undefined);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  silent.port = typeof address === 'object' && address !== null ? address.port : 0;
-  return silent;
-}
-
-interface Silent {
-  port: number;
-  /** Connections that sent something, and how many of them there were at the same time. */
-  sends: number;
-  atOnce: number;
-  close(): Promise<void>;
-}
-
-describe('a Redis that is not ours', () => {
-  it('serves a user who has no administrator rights but INFO', async () => {
-    const rights = ['~{ferry}:*', '&{ferry}:*', '+@all', '-@admin', '-@dangerous', '+info'];
-    await plain.command('ACL', 'SETUSER', 'shipper', 'on', '>secret', ...rights);
-    const site = await Site.make();
-    const { port } = await site.startReceiver();
-    await site.configure({
-      destinations: { replica: { port } },
-      journals: ['name: foo, path: fifo/foo, to: replica, interval: 200ms'],
-      redis: `{url: "${plain.url}", username: shipper, password: secret}`,
-      payloads: 'redis',
-    });
-    const ferry = await site.start('run');
-    const writer = new Writer(site.path('fifo/foo'));
-    for (let commit = 0; commit < 5; commit += 1) await writer.commit();
-    await site.arrived('foo', writer.written);
-    const { redis } = await site.status();
-    assert.deepEqual(redis, { ok: true, durability: 'unknown', error: null });
-    await ferry.kill('SIGTERM');
-    await plain.flushAll();
-  });
+describe('a Redis that is not ours', { concurrency: true }, () => {
+  for (const [index, [who, rights]] of Object.entries(RIGHTS).entries()) {
+    it(`serves a user ${who}`, () => serves(`user${index}`, rights.split(' ')));
+  }
 });
 
-describe('a failover by Sentinel', { concurrency: true }, () => {
-  it('over TLS, to a replica that lagged: nothing is lost, doubled or out of order', async () => {
-    const { primary, replica, sentinel, config, follows } = await startPair({ tls: true });
-    const site = await Site.make();
-    const receiver = await site.startReceiver();
-    await site.configure({
-      destinations: { replica: { port: receiver.port } },
-      journals: ['name: foo, path: fifo/foo, to: replica, interval: 200ms'],
-      redis: config,
-    });
-    const producer = await site.start('producer');
-    const workers = [await site.start('worker'), await site.start('worker')];
-    const writer = new Writer(site.path('fifo/foo'));
-    const commits = async (count: number): Promise<void> => {
-      for (let commit = 0; commit < count; commit += 1) await writer.commit();
-    };
-    await commits(3);
-    await site.arrived('foo', writer.written);
-    await until('the replica knows it', follows);
-
-    // From here on the replica hears nothing: neither of what is confirmed nor of what waits.
-    replica.pause();
-    await primary.command('CLIENT', 'KILL', 'TYPE', 'replica');
-    await commits(5);
-    await site.arrived('foo', writer.written);
-    await until('the acks are in the spool', async () => {
-      const route = await site.route('foo@replica');
-      return route.state === 'idle' && route.pendingBatches === 0;
-    });
-    await receiver.process.kill('SIGTERM');
-    await commits(3);
-    await until('some are accepted', async () => {
-      const route = await site.route('foo@replica');
-      return route.state === 'retrying' && route.attempts > 0;
-    });
-    await primary.kill();
-    replica.resume();
-    await sentinel.line(/\+switch-master /, 60_000);
-    await commits(2);
-    await site.startReceiver(receiver.port);
-    await site.arrived('foo', writer.written);
-    const audit = await readFile(site.path('state/audit.log'), 'utf8');
-    assert.match(audit, /"event":"redis-loss"/, 'the replica had all of it: nothing was tested');
-
-    for (const role of [producer, ...workers]) await role.kill('SIGTERM');
+/** Everything that the roles and commands do, done by such a user. */
+async function serves(user: string, rights: readonly string[]): Promise<void> {
+  const own = [`~{${user}}:*`, `&{${user}}:*`];
+  await redis.command('ACL', 'SETUSER', user, 'reset', 'on', '>secret', ...own, ...rights);
+  const site = await Site.make();
+  const { port } = await site.startReceiver();
+  await site.configure({
+    destinations: { replica: { port } },
+    journals: [
+      'name: foo, path: fifo/foo, blobs: blob/foo, to: replica, interval: 200ms, limits: {queued: 64KiB}',
+    ],
+    redis: `{url: "${redis.url}", username: ${user}, password: secret, prefix: ${user}}`,
+    payloads: 'redis',
   });
-
-  it('to a replica that has no replicas and did not hear of a send: nobody sends the same until that one has ended', async () => {
-    // It syncs always and stands alone, as a server does that was merely restarted; once its
-    // routes were opened without waiting for the lease that it had never heard of.
-    const { primary, replica, sentinel, config, follows } = await startPair({ tls: false });
-    const site = await Site.make();
-    const silent = await startSilent(site);
-    await site.configure({
-      destinations: { replica: { port: silent.port } },
-      journals: ['name: foo, path: fifo/foo, to: replica, interval: 200ms'],
-      redis: config,
-    });
-    const producer = await site.start('producer');
-    const writer = new Writer(site.path('fifo/foo'));
-    await writer.commit();
-    await until(
-      'it is accepted',
-      async () => (await site.route('foo@replica')).state === 'sending',
-    );
-    await until('the replica knows it', follows);
-    replica.pause();
-    await primary.command('CLIENT', 'KILL', 'TYPE', 'replica');
-
-    const workers = [await site.start('worker'), await site.start('worker')];
-    await until('it is being sent', () => silent.sends === 1);
-    await primary.kill();
-    replica.resume();
-    await sentinel.line(/\+switch-master /, ARRIVAL_MS);
-    await until('it is sent again', () => silent.sends > 1, ARRIVAL_MS);
-    assert.equal(silent.atOnce, 1);
-    const loss = await readFile(site.path('state/audit.log'), 'utf8').catch(() => '');
-    assert.doesNotMatch(loss, /redis-loss/, 'the replica lacked more than the lease');
-
-    await silent.close();
-    await site.startReceiver(silent.port);
-    await site.arrived('foo', writer.written);
-    for (const role of [producer, ...workers]) await role.kill('SIGTERM');
-  });
-});
+  await mkdir(site.path('blob/foo'), { recursive: true });
+  const ferry = await site.start('run');
+  const writer = new Writer(site.path('fifo/foo'));
+  for (let commit = 0; commit < 5; commit += 1) await writer.commit(commit === 2 ? 200_000 : 200);
+  await site.arrived('foo', writer.written);
+  const blob = randomBytes(1_000);
+  await announceBlob(site.path('blob/foo'), '=1.img', '1.img', blob);
+  await until('the blob is sent', () => !existsSync(site.path('blob/foo/=1.img')), ARRIVAL_MS);
+  for (const verdict of ['pause', 'resume', 'replay']) {
+    const { code, stderr } = await runFerry([verdict, 'foo'], { cwd: site.dir });
+    assert.equal(code, 0, stderr);
+  }
+  await writer.commit();
+  await site.arrived('foo', writer.written);
+  const status = await site.status();
+  assert.deepEqual(status.redis, { ok: true, durability: 'unknown', error: null });
+  await ferry.kill('SIGTERM');
+  // Asked for, and done without: what CONFIG would say, and the name of the library.
+  for (const refused of await deniedTo(user)) {
+    assert.ok(refused === 'config|get' || refused === 'client|setinfo', String(refused));
+  }
+}

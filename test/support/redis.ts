@@ -55,6 +55,16 @@ export class TestRedis {
     return this.#process.pid;
   }
 
+  /** Holds its id while it runs: for crash points that kill it. */
+  get pidFile(): string {
+    return join(this.dir, 'redis.pid');
+  }
+
+  /** It was started, and somebody else has killed it. */
+  get isDead(): boolean {
+    return this.#process?.isOver === true;
+  }
+
   /** Starts it on what it had on disk, and waits until it answers. */
   async start(): Promise<void> {
     const settings: Record<string, string> = {
@@ -67,6 +77,7 @@ export class TestRedis {
       appendfsync: 'always',
       save: '',
       'maxmemory-policy': 'noeviction',
+      pidfile: this.pidFile,
       ...this.#config,
     };
     const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);

@@ -1,16 +1,17 @@
 import assert from 'node:assert/strict';
 import { mkdir, readFile } from 'node:fs/promises';
-import { describe, it } from 'node:test';
-import { failOnLeaks } from '../support/leaks.js';
-import { until } from '../support/process.js';
-import { TestCluster } from '../support/redisCluster.js';
-import { Site, Writer } from './site.js';
-
-const cluster = await TestCluster.start(3);
-failOnLeaks();
+import { it } from 'node:test';
+import { until } from '../../support/process.js';
+import { TestCluster } from '../../support/redisCluster.js';
+import { Site, Writer } from '../site.js';
 
 /** A prefix whose slot the wanted node serves, or does not. */
-async function prefixOn(node: { id: string }, wanted: boolean, name: string): Promise<string> {
+async function prefixOn(
+  cluster: TestCluster,
+  node: { id: string },
+  wanted: boolean,
+  name: string,
+): Promise<string> {
   for (let n = 0; ; n += 1) {
     const prefix = `${name}${n}`;
     const owner = await cluster.ownerOf(`{${prefix}}:routes`);
@@ -18,11 +19,13 @@ async function prefixOn(node: { id: string }, wanted: boolean, name: string): Pr
   }
 }
 
-describe('a cluster', () => {
-  it('fails over to a replica that lagged, and has a slot moved away meanwhile: nothing is lost, doubled or out of order', async () => {
+/** Registers the test of a cluster of three nodes and a replica. */
+export function clusterTests(): void {
+  it('of a cluster to a replica that lagged, while another slot moves to another node: nothing is lost, doubled or out of order', async () => {
+    const cluster = await TestCluster.start(3);
     const owner = await cluster.ownerOf('{ferry}:routes');
     const replica = await cluster.addReplicaOf(owner);
-    const moving = await prefixOn(owner, false, 'moving');
+    const moving = await prefixOn(cluster, owner, false, 'moving');
     const site = await Site.make();
     const receiver = await site.startReceiver();
     // Those who are asked know where our slot is, and do not serve it themselves.
@@ -44,7 +47,7 @@ describe('a cluster', () => {
       );
     };
     await configure('redis', 'ferry', 'chunks');
-    await configure('spool', await prefixOn(owner, true, 'second'), 'spooled');
+    await configure('spool', await prefixOn(cluster, owner, true, 'second'), 'spooled');
     await configure('redis', moving, 'moved');
     const roles = await Promise.all([
       site.start('producer', { subdir: 'chunks' }),
@@ -111,4 +114,4 @@ describe('a cluster', () => {
     assert.doesNotMatch(audit, /redis-loss/);
     for (const role of roles) await role.kill('SIGTERM');
   });
-});
+}
