@@ -34,8 +34,8 @@ function infoField(info: string, name: string): string {
 /**
  * Looks at the server behind a connection. INFO first, because it works where CONFIG is forbidden.
  *
- * @throws FerryError REDIS_TOO_OLD, REDIS_NO_RIGHTS, REDIS_EVICTS, REDIS_NOT_DURABLE: settings under
- * which batches could vanish, or nothing can be known; the operator changes them.
+ * @throws FerryError REDIS_TOO_OLD, REDIS_NO_RIGHTS, REDIS_REPLICA, REDIS_EVICTS, REDIS_NOT_DURABLE:
+ * batches could vanish, or nothing can be done or known; the operator changes that.
  */
 export async function inspectRedis(
   client: RedisClient,
@@ -48,6 +48,12 @@ export async function inspectRedis(
     throw new FerryError('REDIS_TOO_OLD', `Redis ${version} is too old`, {
       kind: 'redis',
       hint: 'use Redis 6.2 or newer, or Valkey',
+    });
+  }
+  if (infoField(info, 'role') === 'slave') {
+    throw new FerryError('REDIS_REPLICA', 'this Redis is a replica and takes no writes', {
+      kind: 'redis',
+      hint: 'name its primary, or let Sentinel name it: redis: {sentinels: {...}}',
     });
   }
   const policy = infoField(info, 'maxmemory_policy');

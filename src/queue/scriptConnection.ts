@@ -158,14 +158,20 @@ export class ScriptConnection {
     } catch (error) {
       if (this.#closed) return;
       if (error instanceof FerryError) {
+        if (this.#refusal?.code !== error.code) {
+          this.#log.error({ err: error }, 'this Redis is not used');
+        }
         this.#refusal = error;
-        this.#log.error({ err: error }, 'this Redis is not used');
       } else {
         this.#sayDown(error);
       }
       // Look again: an operator may have changed the setting meanwhile, or Redis is still loading.
+      // Instead of a replica there may be a primary by now, at the same address or at another.
+      const elsewhere = error instanceof FerryError && error.code === 'REDIS_REPLICA';
       setTimeout(() => {
-        if (!this.#closed && this.client.status === 'ready') void this.#inspect();
+        if (this.#closed || this.client.status !== 'ready') return;
+        if (elsewhere) this.client.disconnect(true);
+        else void this.#inspect();
       }, INSPECT_AGAIN_MS).unref();
     }
   }
