@@ -6,6 +6,15 @@ import { atEnd } from './atEnd.js';
 import { TestProcess, until } from './process.js';
 import { tempDir } from './tempDir.js';
 
+/** What a Redis user of ours needs, besides keys and channels: as in docs/operations.md. */
+export const NEEDED_RIGHTS =
+  '-@all +@hash +@list +@set +@sortedset +@stream +@string +exists +del +unlink +type +pexpire +pttl +eval +evalsha +multi +exec +publish +subscribe +unsubscribe +ping +hello +auth +client|setname +time +info'.split(
+    ' ',
+  );
+
+/** And in a cluster. */
+export const CLUSTER_RIGHTS = ['+cluster|info', '+cluster|keyslot', '+cluster|slots'];
+
 export interface TestRedisOptions {
   /** Listen on a free loopback port too. */
   tcp?: boolean;

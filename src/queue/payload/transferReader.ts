@@ -107,7 +107,9 @@ export class TransferReader {
     const giveUpAt = performance.now() + TRANSFER_PATIENCE_MS;
     for (let asked = 0; ; asked += 1) {
       const came = new Promise<void>((resolve) => this.#waiting.set(id, resolve));
-      const value = await this.#client.getdelBuffer(key);
+      const value = await this.#client.getdelBuffer(key).catch((error: unknown) => {
+        throw redisTrouble('a chunk was not taken', error);
+      });
       if (value !== null) {
         wish.missing = false;
         crashPoint('transfer.taken');

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { mkdir, readFile } from 'node:fs/promises';
 import { it } from 'node:test';
 import { until } from '../../support/process.js';
+import { CLUSTER_RIGHTS, NEEDED_RIGHTS } from '../../support/redis.js';
 import { TestCluster } from '../../support/redisCluster.js';
 import { Site, Writer } from '../site.js';
 
@@ -25,6 +26,11 @@ export function clusterTests(): void {
     const cluster = await TestCluster.start(3);
     const owner = await cluster.ownerOf('{ferry}:routes');
     const replica = await cluster.addReplicaOf(owner);
+    // Rights are not replicated: every node has to know its user.
+    const rights = ['on', '>secret', '~*', '&*', ...NEEDED_RIGHTS, ...CLUSTER_RIGHTS];
+    for (const { server } of cluster.nodes) {
+      await server.command('ACL', 'SETUSER', 'shipper', ...rights);
+    }
     const moving = await prefixOn(cluster, owner, false, 'moving');
     const site = await Site.make();
     const receiver = await site.startReceiver();
@@ -38,7 +44,7 @@ export function clusterTests(): void {
       await mkdir(site.path(journal, 'fifo'), { recursive: true });
       await site.configure(
         {
-          redis: `{cluster: [${seeds.map(({ address }) => `"${address}"`).join(', ')}], prefix: ${prefix}}`,
+          redis: `{cluster: [${seeds.map(({ address }) => `"${address}"`).join(', ')}], username: shipper, password: secret, prefix: ${prefix}}`,
           payloads,
           destinations: { replica: { port: receiver.port } },
           journals: [`name: ${journal}, path: fifo/${journal}, to: replica, interval: 200ms`],
