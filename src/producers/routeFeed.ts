@@ -9,6 +9,8 @@ import type { BatchJob } from '../queue/jobs.js';
 import type { PayloadStore } from '../queue/payload/payloadStore.js';
 import { LEASE_MS, type RouteState } from '../queue/routeOrder.js';
 import { wakeHead } from '../queue/wake.js';
+import { agrees, confirmedBefore } from './agreement.js';
+import { finishSkips } from './giveUp.js';
 import { Placing } from './placing.js';
 import { removeJobs, retireRoute } from './retire.js';
 import type { Spool } from './spool/spool.js';
@@ -88,6 +90,8 @@ export class RouteFeed {
    * @throws FerryError REDIS_AWAY; ROUTE_CONTESTED when another producer opened it under us
    */
   async step(): Promise<void> {
+    // Redis would look as if it had lost the ack of what the operator gave up.
+    if (!(await finishSkips(this.#p, this.destination))) return;
     // Twice: feeding may find out that the route has to be opened anew.
     for (let round = 0; round < 2; round += 1) {
       const state = await this.#p.access.order.state(this.route);
@@ -115,18 +119,10 @@ export class RouteFeed {
     return mark;
   }
 
-  /** Whether Redis is no further back, and no further ahead, than the spool can explain. */
+  /** Also: it is open for the present Redis run. */
   #agrees(state: RouteState | null): state is RouteState {
-    const mark = this.#mark();
-    return (
-      state !== null &&
-      state.stream === this.#p.spool.stream &&
-      state.generation === mark.generation &&
-      state.head >= mark.acked + 1 &&
-      state.tail >= mark.accepted &&
-      state.tail <= this.#p.spool.lastSequence &&
-      state.run === this.#p.access.scripts.facts?.runId
-    );
+    const { spool, access } = this.#p;
+    return agrees(spool, this.#mark(), state) && state.run === access.scripts.facts?.runId;
   }
 
   /**
@@ -276,9 +272,7 @@ export class RouteFeed {
     const mark = this.#mark();
     if (state !== null) await removeJobs(this.#p, this.route, state);
     this.#p.onReset();
-    const confirmed = mark.previous > 0 ? spool.batch(mark.previous) : undefined;
-    const repeat =
-      confirmed && (await this.#placing.place(confirmed, { generation, urgent: true }));
+    const repeat = await this.#owedRepeat(mark);
     const answer = await access.order.open({
       route: this.route,
       stream: spool.stream,
@@ -290,6 +284,20 @@ export class RouteFeed {
       reset: { head: mark.acked + 1, previous: mark.previous, ...(repeat && { repeat }) },
     });
     if (answer.is === 'open') await this.#opened(runId, answer.head, answer.tail);
+  }
+
+  /**
+   * The last confirmed batch, to be confirmed once more. Not behind one that was given up: that
+   * may have been applied, and an older one after it would be worse.
+   */
+  async #owedRepeat(mark: RouteMark): Promise<{ job: BatchJob; previous: number } | undefined> {
+    if (mark.previous === 0 || mark.previous !== mark.acked) return undefined;
+    const confirmed = this.#p.spool.batch(mark.previous);
+    if (confirmed === undefined) return undefined;
+    const previous = confirmedBefore(this.#p.spool, mark, mark.previous);
+    const { generation } = mark;
+    const job = await this.#placing.place(confirmed, { generation, urgent: true });
+    return { job, previous };
   }
 
   async #opened(runId: string, head: number, tail: number): Promise<void> {

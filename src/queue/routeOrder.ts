@@ -8,6 +8,7 @@ import type { ScriptConnection } from './scriptConnection.js';
  *     (no hash) --open--> open --accept--> pending --begin--> sending --ack--> open | pending
  *                                             ^                  |
  *                                             +---fail/release---+--fail--> blocked --begin--> ...
+ *                                                                             +--skip--> open | pending
  *
  * `begin` is the one gate to the wire: whatever BullMQ runs, and however often, only the head of
  * an open route passes, and only while nobody else holds the lease. Every answer is spelled out
@@ -32,7 +33,16 @@ export type AcceptAnswer =
   | Answer<'gap', { tail: number }>;
 
 export type BeginAnswer =
-  | Answer<'go', { epoch: number; previous: number; attempts: number; repeat: BatchJob | null }>
+  | Answer<
+      'go',
+      {
+        epoch: number;
+        previous: number;
+        attempts: number;
+        /** The batch confirmed last, when it must be confirmed once more before this one. */
+        repeat: { job: BatchJob; previous: number } | null;
+      }
+    >
   | Answer<'closed' | 'stale' | 'delivered' | 'park'>
   | Answer<'wait', { ms: number }>;
 
@@ -44,6 +54,12 @@ export type FailAnswer =
 export type AckAnswer =
   | Answer<'acked', { head: number; tail: number; blobs: string[] }>
   | Answer<'stale', { head: number }>;
+
+export type SkipAnswer =
+  | Answer<'skipped', { head: number; tail: number; blobs: string[] }>
+  | Answer<'wait', { ms: number }>
+  | Answer<'behind', { head: number }>
+  | Answer<'stale'>;
 
 export type BeginBlobAnswer =
   | Answer<'go', { intervalMs: number }>
@@ -65,8 +81,8 @@ export interface OpenRequest {
     head: number;
     /** Sequence last confirmed, 0 for none. */
     previous: number;
-    /** That batch, when it is to be confirmed once more before the head. */
-    repeat?: BatchJob;
+    /** That batch, when it is to be confirmed once more before the head, and what came before it. */
+    repeat?: { job: BatchJob; previous: number };
   };
 }
 
@@ -143,7 +159,8 @@ export class RouteOrder {
         r.intervalMs,
         r.maxAttempts,
         r.paused === undefined ? '' : Number(r.paused),
-        r.reset?.repeat === undefined ? '' : JSON.stringify(r.reset.repeat),
+        r.reset?.repeat === undefined ? '' : JSON.stringify(r.reset.repeat.job),
+        r.reset?.repeat?.previous ?? 0,
         Number(this.#scripts.facts?.mayLose ?? true),
       ],
     );
@@ -174,7 +191,7 @@ export class RouteOrder {
    * @param holder unique to this activation of the processor: worker, job and a counter
    */
   async begin(job: BatchJob, holder: string): Promise<BeginAnswer> {
-    const [is, a, b, c, d] = await this.#run(
+    const [is, a, b, c, d, e] = await this.#run(
       'begin',
       [this.#keys.route(job.route), this.#keys.batches(job.route)],
       [job.generation, this.#scripts.runId(), job.sequence, holder, LEASE_MS],
@@ -185,7 +202,7 @@ export class RouteOrder {
         epoch: Number(a),
         previous: Number(b),
         attempts: Number(c),
-        repeat: d === '' ? null : (JSON.parse(String(d)) as BatchJob),
+        repeat: d === '' ? null : { job: JSON.parse(String(d)) as BatchJob, previous: Number(e) },
       };
     }
     if (is === 'wait') return { is, ms: Number(a) };
@@ -239,6 +256,21 @@ export class RouteOrder {
     return is === 'acked'
       ? { is, head: Number(head), tail: Number(tail), blobs: blobs.map(String) }
       : { is: 'stale', head: Number(head) };
+  }
+
+  /** The operator gave the head up; its producer has written that down before. */
+  async skip(route: string, generation: number, sequence: number): Promise<SkipAnswer> {
+    const [is, a, tail, ...blobs] = await this.#run(
+      'skip',
+      [this.#keys.route(route), this.#keys.batches(route), this.#keys.parkedBlobs(route)],
+      [generation, sequence, this.#keys.news(), route],
+    );
+    if (is === 'skipped') {
+      return { is, head: Number(a), tail: Number(tail), blobs: blobs.map(String) };
+    }
+    if (is === 'wait') return { is, ms: Number(a) };
+    if (is === 'behind') return { is, head: Number(a) };
+    return { is: 'stale' };
   }
 
   /** The previous batch was confirmed once more: counted, and not asked for again. */

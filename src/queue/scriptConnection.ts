@@ -18,6 +18,7 @@ const SCRIPTS = {
   renew: 1,
   fail: 1,
   ack: 3,
+  skip: 3,
   repeat: 1,
   hold: 1,
   beginBlob: 3,

@@ -115,6 +115,8 @@ function routeStatus(
     lastErrorAt: error === null ? null : new Date(error.at).toISOString(),
     deliveredBatches: delivered.batches,
     deliveredBytes: delivered.bytes,
+    skippedBatches: mark?.skippedBatches ?? 0,
+    skippedBytes: mark?.skippedBytes ?? 0,
     duplicatesPossible: state?.repeats ?? 0,
   };
 }
