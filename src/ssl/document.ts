@@ -115,7 +115,7 @@ export function servicePort(word: string): number {
 
 /** `${` means an environment variable there. */
 function withoutVariables(value: unknown): unknown {
-  if (typeof value === 'string') return value.replaceAll('${', '$${');
+  if (typeof value === 'string') return value.replaceAll('${', () => '$${');
   if (Array.isArray(value)) return value.map(withoutVariables);
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(
