@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { audit } from '../common/audit.js';
-import { asError, FerryError, systemCode } from '../common/errors.js';
+import { asError, FerryError } from '../common/errors.js';
 import { parseRouteName, routeName } from '../common/identity.js';
 import type { Semaphore } from '../common/semaphore.js';
 import type { FerryConfig, JournalConfig } from '../config/model.js';
@@ -14,6 +14,7 @@ import type { TransferSubject } from '../queue/payload/transfer.js';
 import { redisFull } from '../queue/trouble.js';
 import { BlobFeed } from './blobFeed.js';
 import { JournalCapture } from './capture/capture.js';
+import { journalSize } from './capture/journalFile.js';
 import type { CaptureNote, RecoveryOutcome } from './capture/outcomes.js';
 import { finishSkips, giveUp } from './giveUp.js';
 import { sourceOfBatch, sourceOfFile } from './payloadSource.js';
@@ -264,17 +265,12 @@ export class JournalPipeline {
 
   async #journalSize(): Promise<number> {
     try {
-      return (await stat(this.journal.path)).size;
+      return await journalSize(this.journal.path);
     } catch (error) {
-      if (systemCode(error) !== 'ENOENT') throw error;
-      if (this.#spool !== null) {
-        this.#sayProblem(
-          new FerryError('JOURNAL_MISSING', `there is no ${this.journal.path}`, {
-            kind: 'storage',
-            hint: 'what was captured is delivered; it is picked up again as soon as its writer makes it',
-          }),
-        );
-      }
+      const code = error instanceof FerryError ? error.code : '';
+      // Neither holds up what is in the spool, nor blobs.
+      if (code !== 'JOURNAL_MISSING' && code !== 'JOURNAL_NOT_A_FILE') throw error;
+      if (code === 'JOURNAL_NOT_A_FILE' || this.#spool !== null) this.#sayProblem(error);
       return 0;
     }
   }

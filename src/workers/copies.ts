@@ -7,7 +7,6 @@ import {
   open,
   readdir,
   readFile,
-  readlink,
   rename,
   stat,
   symlink,
@@ -127,9 +126,8 @@ export class Copies {
     for (const directory of destination.directories) {
       const path = join(directory, blob.link);
       const text = join(relative(directory, blobsDir), blob.text);
-      if ((await readlink(path).catch(() => null)) === text) continue;
-      await unlink(path).catch(() => undefined);
       await symlink(text, path).catch((error: unknown) => {
+        if (systemCode(error) === 'EEXIST') return; // as bin/ssl: what is there stays
         if (systemCode(error) !== 'ENOENT') throw error;
         missing.push(directory);
       });
