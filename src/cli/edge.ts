@@ -1,6 +1,6 @@
 import pc from 'picocolors';
 import { asError, FerryError } from '../common/errors.js';
-import { maskUrls } from '../common/logger.js';
+import { maskUrls } from '../common/maskUrls.js';
 
 /** 2: the user has to change what was written; 1: it was right, and did not work. */
 export function exitCodeOf(error: unknown): 1 | 2 {

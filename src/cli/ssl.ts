@@ -1,17 +1,13 @@
 import { asError } from '../common/errors.js';
-import { createLogger, type Logger } from '../common/logger.js';
+import type { Logger } from '../common/logger.js';
 import { type DaemonCall, maskedWords, parseSslCall, USAGE } from '../ssl/arguments.js';
-import { dialectOf } from '../ssl/document.js';
+import { dialectOf } from '../ssl/dialect.js';
 import { formatError } from './edge.js';
-import { useColor } from './options.js';
-import { type Running, runRole } from './runRole.js';
-import {
-  isDaemonChild,
-  type StartNews,
-  startInBackground,
-  tellParent,
-  wordsOfParent,
-} from './sslChild.js';
+import type { Running } from './runRole.js';
+import type { StartNews } from './sslChild.js';
+
+/** Marks the process that is to be the daemon. */
+export const CHILD_VARIABLE = 'FERRY_SSL_DAEMON';
 
 const HELP = `Usage: ferry ssl ${USAGE}
        ferry ssl --explain ARGS
@@ -38,7 +34,7 @@ export async function runSsl(words: readonly string[]): Promise<void> {
       const { explain } = await import('../ssl/explain.js');
       const options = { directory: process.cwd(), dialect: dialectOf(process.env) };
       process.stdout.write(explain(words.slice(1), options));
-    } else if (isDaemonChild()) {
+    } else if (process.env[CHILD_VARIABLE] === '1' && process.send !== undefined) {
       await runChild();
     } else {
       await runCall(words);
@@ -50,7 +46,7 @@ export async function runSsl(words: readonly string[]): Promise<void> {
 }
 
 function formatSslError(error: unknown): string {
-  return formatError(error, useColor({ config: '', color: true }, process.stderr));
+  return formatError(error, process.stderr.isTTY === true && !process.env['NO_COLOR']);
 }
 
 async function runCall(words: readonly string[]): Promise<void> {
@@ -65,6 +61,7 @@ async function runCall(words: readonly string[]): Promise<void> {
   process.title = titleOf(words);
   if (call.debug) {
     const format = process.stderr.isTTY === true ? 'pretty' : 'json';
+    const { createLogger } = await import('../common/logger.js');
     const logger = createLogger({ level: 'debug', format, color: true, destination: 2 });
     await runDaemon(
       ready,
@@ -73,6 +70,7 @@ async function runCall(words: readonly string[]): Promise<void> {
     );
     return;
   }
+  const { startInBackground } = await import('./sslChild.js');
   const news = await startInBackground(words, ready);
   if (news.is === 'failed') {
     process.stderr.write(news.message);
@@ -85,9 +83,11 @@ async function runCall(words: readonly string[]): Promise<void> {
 
 /** The daemon itself, in the background: its words come from its parent, its log is a file. */
 async function runChild(): Promise<void> {
+  const { tellParent, wordsOfParent } = await import('./sslChild.js');
   const { words, call } = await wordsOfParent();
   process.title = titleOf(words);
   const { keepLogSmall, openLog } = await import('../ssl/logFile.js');
+  const { createLogger } = await import('../common/logger.js');
   try {
     await runDaemon(call, tellParent, ({ stateDir, name }) => {
       const log = openLog(stateDir, `${name}.log`);
@@ -115,6 +115,7 @@ async function runDaemon(
   }
   const logger = loggerOf(daemon);
   const idleExitMs = call.idleMinutes === null ? undefined : call.idleMinutes * 60_000;
+  const { runRole } = await import('./runRole.js');
   await runRole({ logger, idleExitMs }, async () => {
     try {
       const running =

@@ -5,9 +5,7 @@ import { FerryError } from '../common/errors.js';
 import { type DaemonCall, maskedWords } from '../ssl/arguments.js';
 import { openLog, START_LOG } from '../ssl/logFile.js';
 import { sharedStateDir } from '../ssl/places.js';
-
-/** Marks the process that is to be the daemon. */
-const CHILD_VARIABLE = 'FERRY_SSL_DAEMON';
+import { CHILD_VARIABLE } from './ssl.js';
 
 /**
  * So long the command waits for its daemon's word. Usually a second: the embedded Redis starts.
@@ -25,10 +23,6 @@ export type StartNews =
 interface Order {
   words: readonly string[];
   call: DaemonCall;
-}
-
-export function isDaemonChild(): boolean {
-  return process.env[CHILD_VARIABLE] === '1' && process.send !== undefined;
 }
 
 /** The daemon's side: what it is to do, which a list of processes must not show. */

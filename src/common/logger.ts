@@ -8,6 +8,7 @@ import {
 } from 'pino';
 import pretty from 'pino-pretty';
 import { FerryError } from './errors.js';
+import { maskUrls } from './maskUrls.js';
 
 export type { Logger } from 'pino';
 
@@ -41,14 +42,6 @@ const SECRET_FIELDS = [
   'authorization',
   'scrypt',
 ];
-
-/** `scheme://user:password@host` inside any text, as Redis clients like to print it. */
-const URL_PASSWORD = /([a-z][a-z0-9+.-]*:\/\/[^\s:/@]*):[^\s@/]*@/gi;
-
-/** The text with passwords of urls masked. */
-export function maskUrls(text: string): string {
-  return text.replace(URL_PASSWORD, '$1:***@');
-}
 
 /** An error as a log record: a FerryError keeps code, hint and context; stacks only for bugs. */
 export function serializeError(value: unknown): Record<string, unknown> {

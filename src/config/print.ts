@@ -1,5 +1,5 @@
 import { stringify } from 'yaml';
-import { maskUrls } from '../common/logger.js';
+import { maskUrls } from '../common/maskUrls.js';
 import type {
   DestinationConfig,
   FerryConfig,

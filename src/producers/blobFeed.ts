@@ -74,10 +74,9 @@ export class BlobFeed {
       const text = await readlink(join(this.#p.dir, link)).catch(() => null);
       if (text === null) continue; // a plain file, or gone again
       if (pending.get(link)?.text === text) continue;
+      if (!this.#isSendable(link, text)) continue;
       await this.#alone(link, async () => {
-        if (this.#isSendable(link, text) && !(await this.#isDangling(link))) {
-          fresh.push({ link, text });
-        }
+        if (!(await this.#isDangling(link))) fresh.push({ link, text });
       });
     }
     return fresh;
@@ -276,7 +275,10 @@ export class BlobFeed {
     if (problem === null) return true;
     if (!this.#complained.has(link)) {
       this.#complained.add(link);
-      this.#p.log.error({ journal: this.#p.journal, link }, `blob link not sent: ${problem}`);
+      this.#p.log.error(
+        { journal: this.#p.journal, link, code: 'BLOB_PATH_INVALID' },
+        `blob link not sent: ${problem}`,
+      );
     }
     return false;
   }

@@ -2,7 +2,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { audit } from '../common/audit.js';
-import { asError, FerryError, systemCode } from '../common/errors.js';
+import { asError, FerryError } from '../common/errors.js';
 import { parseRouteName, routeName } from '../common/identity.js';
 import type { Semaphore } from '../common/semaphore.js';
 import type { FerryConfig, JournalConfig } from '../config/model.js';
@@ -11,8 +11,10 @@ import type { QueueAccess } from '../queue/access.js';
 import type { Ask, GivenUp } from '../queue/asks.js';
 import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
 import type { TransferSubject } from '../queue/payload/transfer.js';
+import { redisFull } from '../queue/trouble.js';
 import { BlobFeed } from './blobFeed.js';
 import { JournalCapture } from './capture/capture.js';
+import { journalSize } from './capture/journalFile.js';
 import type { CaptureNote, RecoveryOutcome } from './capture/outcomes.js';
 import { finishSkips, giveUp } from './giveUp.js';
 import { sourceOfBatch, sourceOfFile } from './payloadSource.js';
@@ -185,6 +187,9 @@ export class JournalPipeline {
       for (const route of this.#routes) await route.step();
       this.#again = true; // commits that came meanwhile
     }
+    if (this.#routes.some((route) => route.waitsForMemory)) {
+      this.#sayProblem(redisFull('batches wait in the spool'));
+    }
     if (this.#blobs?.pending) {
       await this.#blobs.step();
       if (!this.#blobsWoken) await this.#blobs.wake();
@@ -260,17 +265,12 @@ export class JournalPipeline {
 
   async #journalSize(): Promise<number> {
     try {
-      return (await stat(this.journal.path)).size;
+      return await journalSize(this.journal.path);
     } catch (error) {
-      if (systemCode(error) !== 'ENOENT') throw error;
-      if (this.#spool !== null) {
-        this.#sayProblem(
-          new FerryError('JOURNAL_MISSING', `there is no ${this.journal.path}`, {
-            kind: 'storage',
-            hint: 'what was captured is delivered; it is picked up again as soon as its writer makes it',
-          }),
-        );
-      }
+      const code = error instanceof FerryError ? error.code : '';
+      // Neither holds up what is in the spool, nor blobs.
+      if (code !== 'JOURNAL_MISSING' && code !== 'JOURNAL_NOT_A_FILE') throw error;
+      if (code === 'JOURNAL_NOT_A_FILE' || this.#spool !== null) this.#sayProblem(error);
       return 0;
     }
   }
@@ -423,7 +423,9 @@ export class JournalPipeline {
     this.#saidProblem = code;
     this.#p.log.error(
       { journal: this.journal.name, err: error },
-      'the journal is left as it is; tried again at its interval',
+      code === 'REDIS_FULL'
+        ? 'the head of each route goes on; the others follow when there is room'
+        : 'the journal is left as it is; tried again at its interval',
     );
   }
 }

@@ -4,7 +4,8 @@ import type { Logger } from '../common/logger.js';
 import type { Environment } from '../config/environment.js';
 import type { FerryConfig } from '../config/model.js';
 import type { DaemonCall } from './arguments.js';
-import { configOf, dialectOf, documentOf } from './document.js';
+import { dialectOf } from './dialect.js';
+import { configOf, documentOf } from './document.js';
 import { sharedStateDir } from './places.js';
 import { type Claim, claimDaemon } from './registry.js';
 

@@ -7,6 +7,7 @@ import { parseConfig } from '../config/load.js';
 import type { FerryConfig } from '../config/model.js';
 import { ConfigError } from '../config/problems.js';
 import type { DaemonCall } from './arguments.js';
+import { servicePort } from './port.js';
 
 /** bin/ssl without seconds looks without a pause; a look here costs more than one there. */
 const INTERVAL_MIN_TEXT = '100ms';
@@ -23,17 +24,6 @@ export interface DocumentOptions {
   /** The journal's name in status and state directory. */
   name: string;
   dialect: 'acked' | 'eof';
-}
-
-/** `FERRY_DIALECT`: `eof` is the dialect of 2015. */
-export function dialectOf(env: Environment): 'acked' | 'eof' {
-  const word = env['FERRY_DIALECT'] ?? '';
-  if (word === '' || word === 'acked') return 'acked';
-  if (word === 'eof') return 'eof';
-  throw new FerryError('SSL_DIALECT', `FERRY_DIALECT is ${JSON.stringify(word)}`, {
-    kind: 'usage',
-    hint: 'set it to acked (2022, the default) or eof (2015), or leave it away',
-  });
 }
 
 /** Neither journal nor blobs: bin/ssl sleeps, and so do we. */
@@ -100,22 +90,9 @@ function destinationName(host: string): string {
   return text === '' || text === ARCHIVE ? 'server' : text;
 }
 
-/** Names that people give instead of a port. The C library asks the system's list of services. */
-const SERVICES: Readonly<Record<string, number>> = { https: 443, http: 80 };
-
-/** @throws FerryError SSL_PORT (kind usage) */
-export function servicePort(word: string): number {
-  const port = /^[0-9]+$/.test(word) ? Number(word) : SERVICES[word];
-  if (port !== undefined && port > 0 && port < 65_536) return port;
-  throw new FerryError('SSL_PORT', `${JSON.stringify(word)} is no port`, {
-    kind: 'usage',
-    hint: 'write a number, such as 443',
-  });
-}
-
 /** `${` means an environment variable there. */
 function withoutVariables(value: unknown): unknown {
-  if (typeof value === 'string') return value.replaceAll('${', '$${');
+  if (typeof value === 'string') return value.replaceAll('${', () => '$${');
   if (Array.isArray(value)) return value.map(withoutVariables);
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(

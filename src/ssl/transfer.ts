@@ -12,7 +12,7 @@ import { plainRequest } from '../protocol/index.js';
 import { secureContextFor } from '../protocol/tlsTrust.js';
 import { readExtraCa } from '../workers/endpoint.js';
 import type { SslFile, TransferCall } from './arguments.js';
-import { servicePort } from './document.js';
+import { servicePort } from './port.js';
 
 export interface TransferStreams {
   stdin: Readable;

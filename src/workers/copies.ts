@@ -7,7 +7,6 @@ import {
   open,
   readdir,
   readFile,
-  readlink,
   rename,
   stat,
   symlink,
@@ -89,7 +88,7 @@ export class Copies {
       const target = join(directory, name);
       if (!(await isCopy(target, batch))) {
         if (first === null) await writeCopy(directory, name, batch, chunks, mayCommit);
-        else await linkCopy(first, directory, name);
+        else await linkCopy(first, directory, name, batch);
         await nodeFileSystem.syncDirectory(directory);
       }
       first ??= target;
@@ -127,9 +126,8 @@ export class Copies {
     for (const directory of destination.directories) {
       const path = join(directory, blob.link);
       const text = join(relative(directory, blobsDir), blob.text);
-      if ((await readlink(path).catch(() => null)) === text) continue;
-      await unlink(path).catch(() => undefined);
       await symlink(text, path).catch((error: unknown) => {
+        if (systemCode(error) === 'EEXIST') return; // as bin/ssl: what is there stays
         if (systemCode(error) !== 'ENOENT') throw error;
         missing.push(directory);
       });
@@ -192,7 +190,7 @@ async function writeCopy(
   chunks: AsyncIterable<Uint8Array>,
   mayCommit: () => boolean,
 ): Promise<void> {
-  const draft = join(directory, `.${name}.part`);
+  const draft = draftIn(directory, batch);
   const handle = await open(draft, 'w', 0o666); // less the umask, as bin/ssl has it
   try {
     for await (const chunk of chunks) await handle.writeFile(chunk);
@@ -213,13 +211,23 @@ async function writeCopy(
   await unlink(draft);
 }
 
-async function linkCopy(first: string, directory: string, name: string): Promise<void> {
+/** One per route, so that what a kill left is written over. */
+function draftIn(directory: string, batch: BatchJob): string {
+  return join(directory, `.${encodeURIComponent(batch.route)}.part`);
+}
+
+async function linkCopy(
+  first: string,
+  directory: string,
+  name: string,
+  batch: BatchJob,
+): Promise<void> {
   const target = join(directory, name);
   try {
     await link(first, target);
   } catch (error) {
     if (!['EXDEV', 'EPERM', 'EMLINK'].includes(systemCode(error) ?? '')) throw error;
-    const draft = join(directory, `.${name}.part`);
+    const draft = draftIn(directory, batch);
     await copyFile(first, draft);
     const handle = await open(draft, 'r+');
     await handle.sync().finally(() => handle.close());

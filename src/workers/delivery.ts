@@ -175,7 +175,15 @@ async function openBlobFile(link: string, text: string): Promise<OpenBlob> {
       cause,
     });
   });
-  const { size, ino, mtimeMs } = await handle.stat();
+  const stats = await handle.stat();
+  if (!stats.isFile()) {
+    await handle.close();
+    throw new FerryError('BLOB_NOT_A_FILE', `the blob ${text} is not a regular file`, {
+      kind: 'storage',
+      hint: 'point the link at a file, or remove it',
+    });
+  }
+  const { size, ino, mtimeMs } = stats;
   const stream = handle.createReadStream({
     highWaterMark: CHUNK_BYTES,
     autoClose: false,

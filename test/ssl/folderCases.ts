@@ -211,12 +211,15 @@ const archive: Case[] = [
   },
 ];
 
+const always = ['blob/', 'blob/1/', 'blob/1/a: image', `key: ${KEY}`];
+
 /** A blob is sent, and its link is left in the archive as `left` says. */
 function links(
   name: string,
   words: { blobs?: string; dirs: readonly string[] },
   left: readonly string[],
   before: Files = {},
+  differs?: readonly string[],
 ): Case {
   return {
     name,
@@ -230,8 +233,9 @@ function links(
     real: {
       code: 0,
       received: [blob('1/a', 'image')],
-      files: ['blob/', 'blob/1/', 'blob/1/a: image', `key: ${KEY}`, ...left].sort(),
+      files: [...always, ...left],
     },
+    ...(differs === undefined ? {} : { differs: { files: [...always, ...differs] } }),
   };
 }
 
@@ -243,16 +247,30 @@ const archivedLinks: Case[] = [
     { 'a/': '', 'deep/er/': '' },
   ),
   links(
-    'with absolute directories the link text is theirs',
+    'with absolute directories the link leads to the blob too (bin/ssl climbs to the root first)',
     { blobs: 'DIR/blob/', dirs: ['DIR/a/'] },
     ['a/', 'a/=1.pic -> ../../../../DIR/blob/1/a'],
     { 'a/': '' },
+    ['a/', 'a/=1.pic -> ../blob/1/a'],
+  ),
+  links(
+    'with an absolute and a relative directory the link leads to the blob (that of bin/ssl nowhere)',
+    { blobs: 'DIR/blob/', dirs: ['a/'] },
+    ['a/', 'a/=1.pic -> ../DIR/blob/1/a'],
+    { 'a/': '' },
+    ['a/', 'a/=1.pic -> ../blob/1/a'],
   ),
   links(
     'a link that is in the archive already stays as it is',
     { dirs: ['a/'] },
     ['a/', 'a/=1.pic -> elsewhere'],
     { 'a/=1.pic': '-> elsewhere' },
+  ),
+  links(
+    'so does a plain file of that name',
+    { dirs: ['a/'] },
+    ['a/', 'a/=1.pic: a file of somebody'],
+    { 'a/=1.pic': 'a file of somebody' },
   ),
 ];
 
