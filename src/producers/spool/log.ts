@@ -228,7 +228,8 @@ export class SegmentLog implements HandleOwner {
     await this.#fileSystem.syncDirectory(above);
     for (let level = 0; level < STATE_LEVELS; level += 1) {
       above = dirname(above);
-      if (syncedAncestors.has(above)) return;
+      // Each for itself: the one above may have failed, or is still under way for another spool.
+      if (syncedAncestors.has(above)) continue;
       // It may belong to somebody else, who made it durable then.
       await this.#fileSystem.syncDirectory(above).catch((error: unknown) => {
         if (systemCode(error) !== 'EACCES' && systemCode(error) !== 'EPERM') throw error;
