@@ -22,7 +22,9 @@ export type Change =
   | { is: 'link'; dir: string; name: string; node: Node }
   | { is: 'unlink'; dir: string; name: string }
   | { is: 'rename'; dir: string; name: string; toDir: string; toName: string; node: Node }
-  | { is: 'syncDirectory'; dir: string; at: string };
+  | { is: 'syncDirectory'; dir: string; at: string }
+  /** A sync that was left out. */
+  | { is: 'forgotten'; at: string };
 
 export type Logged = Change & { begin: number; end: number };
 
@@ -62,8 +64,16 @@ export class Disk {
     return node.file;
   }
 
-  /** A process on this disk; with `killAt` it dies before its so-manieth call that changes something. */
-  process(killAt = Number.POSITIVE_INFINITY): DiskProcess {
+  /** The syncs of the product that were asked for, whether or not they were forgotten. */
+  get sites(): Set<string> {
+    return new Set(this.log.flatMap((one) => ('at' in one ? [one.at] : [])));
+  }
+
+  /**
+   * A process on this disk. It dies right before its so-manieth call that changes something, or
+   * right before the first sync at a place of the product.
+   */
+  process(killAt: number | string = Number.POSITIVE_INFINITY): DiskProcess {
     return new DiskProcess(this, killAt);
   }
 
@@ -103,9 +113,10 @@ export class Disk {
 
   /** Notes a change that begins now; to be called again when it is over. */
   begin(change: Change): () => void {
-    if ('at' in change && this.#forgets(change.at)) return () => undefined;
     this.#tick += 1;
-    const logged = { ...change, begin: this.#tick, end: Number.POSITIVE_INFINITY };
+    const forgotten = 'at' in change && this.#forgets(change.at);
+    const made: Change = forgotten ? { is: 'forgotten', at: change.at } : change;
+    const logged = { ...made, begin: this.#tick, end: Number.POSITIVE_INFINITY };
     this.log.push(logged);
     return () => {
       this.#tick += 1;
@@ -137,11 +148,11 @@ export class DiskProcess implements FileSystem {
   readonly #disk: Disk;
   /** Calls so far that change something. */
   calls = 0;
-  readonly #killAt: number;
+  readonly #killAt: number | string;
   #dead = false;
   readonly #files = new WeakMap<FileHandle, number>();
 
-  constructor(disk: Disk, killAt: number) {
+  constructor(disk: Disk, killAt: number | string) {
     this.#disk = disk;
     this.#killAt = killAt;
   }
@@ -155,10 +166,13 @@ export class DiskProcess implements FileSystem {
   }
 
   /** Throws when the process is dead, or dies of this call. A write may still happen in half. */
-  #alive(changes: boolean): void {
+  #alive(changes: boolean, site?: string): void {
     if (changes) {
       this.calls += 1;
-      if (this.calls >= this.#killAt) this.#dead = true;
+      const { calls } = this;
+      if (typeof this.#killAt === 'number' ? calls >= this.#killAt : site === this.#killAt) {
+        this.#dead = true;
+      }
     }
     if (this.#dead) throw new Killed('the process is dead');
   }
@@ -221,9 +235,10 @@ export class DiskProcess implements FileSystem {
   }
 
   async syncDirectory(path: string): Promise<void> {
-    this.#alive(true);
+    const at = siteOf('syncDirectory');
+    this.#alive(true, at);
     if (!existsSync(path)) return nodeFileSystem.syncDirectory(path);
-    const over = this.#disk.begin({ is: 'syncDirectory', dir: path, at: siteOf('syncDirectory') });
+    const over = this.#disk.begin({ is: 'syncDirectory', dir: path, at });
     await Promise.resolve();
     over();
   }
@@ -255,8 +270,9 @@ export class DiskProcess implements FileSystem {
           case 'sync':
           case 'datasync':
             return async () => {
-              this.#alive(true);
-              const over = this.#disk.begin({ is: 'sync', file, at: siteOf(property) });
+              const at = siteOf(property);
+              this.#alive(true, at);
+              const over = this.#disk.begin({ is: 'sync', file, at });
               await Promise.resolve();
               over();
             };
@@ -292,20 +308,37 @@ export class DiskProcess implements FileSystem {
   }
 }
 
+/** The calls of a process as plain functions, to put something in between. */
+export function bound(process: DiskProcess): FileSystem {
+  return {
+    open: (path, flags, mode) => process.open(path, flags, mode),
+    rename: (from, to) => process.rename(from, to),
+    unlink: (path) => process.unlink(path),
+    mkdir: (path, options) => process.mkdir(path, options),
+    readdir: (path) => process.readdir(path),
+    syncDirectory: (path) => process.syncDirectory(path),
+    punchHole: (handle, offset, length) => process.punchHole(handle, offset, length),
+  };
+}
+
 /**
- * Which sync of the product this is: the innermost function of `src/` on the stack, and the call.
- * `PartFile.sync datasync`, for example.
+ * Which sync of the product this is: file and function of the innermost frame of `src/` on the
+ * stack, and the call. `partFile sync datasync`, for example.
  */
 function siteOf(call: string): string {
   const limit = Error.stackTraceLimit;
   Error.stackTraceLimit = 30;
   const stack = new Error().stack ?? '';
   Error.stackTraceLimit = limit;
-  const frame = stack.split('\n').find((line) => /\/src\/(producers|receiver|common)\//.test(line));
-  const [, name, file] = /at (?:async )?(?:new )?(?:(\S+) (?:\[as \S+\] )?\()?.*\/([\w]+)\.js/.exec(
-    frame ?? '',
-  ) ?? ['', '?', '?'];
-  return `${file} ${name ?? 'anonymous'} ${call}`;
+  const ours = /\/src\/(producers|receiver|common)\//;
+  const frame = stack.split('\n').find((line) => ours.test(line));
+  const file = /([\w]+)\.js/.exec(frame ?? '')?.[1] ?? 'unknown';
+  const name =
+    /at (?:async )?(\S+) \(/
+      .exec(frame ?? '')?.[1]
+      ?.split('.')
+      .at(-1) ?? '';
+  return `${file} ${name === '' || name === '<anonymous>' ? 'anonymous' : name} ${call}`;
 }
 
 /** An error in the work says where the cut was, and what came before it. */

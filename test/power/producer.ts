@@ -195,7 +195,7 @@ export class Producer {
   spool!: Spool;
   capture!: JournalCapture;
 
-  constructor(world: ProducerWorld, killAt?: number) {
+  constructor(world: ProducerWorld, killAt?: number | string) {
     this.world = world;
     this.process = world.disk.process(killAt);
   }

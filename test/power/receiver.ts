@@ -103,7 +103,7 @@ export class ReceiverProcess {
   readonly process: DiskProcess;
   #apps: Apps | null = null;
 
-  constructor(world: ReceiverWorld, killAt?: number) {
+  constructor(world: ReceiverWorld, killAt?: number | string) {
     this.world = world;
     this.process = world.disk.process(killAt);
   }
@@ -203,6 +203,11 @@ export async function receiverSteps(receiver: ReceiverProcess): Promise<void> {
   }
 }
 
+/** The senders of a receiver that was killed in its first commit come again, and nothing new. */
+export async function receiverRepeats(receiver: ReceiverProcess): Promise<void> {
+  await Promise.all([receiver.batch('one', 100, 1), receiver.batch('two', 100, 1)]);
+}
+
 /** Starts a receiver on what is there: everything confirmed is there, and it goes on rightly. */
 export async function recoverAndCheckReceiver(world: ReceiverWorld): Promise<void> {
   const receiver = new ReceiverProcess(world);
@@ -213,7 +218,8 @@ export async function recoverAndCheckReceiver(world: ReceiverWorld): Promise<voi
     // Senders go on where they believe to be: that is a repeat, or the next one.
     for (const [name, { sent, confirmed }] of world.streams) {
       const from = confirmed.at(-1)?.sequence ?? 0;
-      for (let n = Math.max(1, from); n <= sent.length + 1; n += 1) {
+      const until = sent.length + 1;
+      for (let n = Math.max(1, from); n <= until; n += 1) {
         await receiver.batch(name, 50, n);
       }
     }

@@ -1,6 +1,6 @@
 /** Receivers that live, are killed, and lose their power, as a seed says. */
 import { Random } from '../../chaos/random.js';
-import { type Mood, MOODS, PowerCut } from './cut.js';
+import { MOODS, type Mood, PowerCut } from './cut.js';
 import { type Forgetful, saidWith } from './disk.js';
 import {
   ReceiverProcess,
@@ -46,7 +46,9 @@ export async function someReceiverLives(
     const before = world.disk.now;
     for (let lives = random.integer(1, 3); lives > 0; lives -= 1) {
       const killAt = random.chance(0.2) ? undefined : random.integer(1, 60);
-      await new ReceiverProcess(world, killAt).live(receiverSteps);
+      const { disk } = world;
+      const life = new ReceiverProcess(world, killAt);
+      await saidWith(disk, disk.now, `a life, seed ${seed}`, () => life.live(receiverSteps));
     }
     const tick = random.integer(before, world.disk.now);
     const mood = MOODS[random.integer(0, MOODS.length - 1)] ?? 'random';
