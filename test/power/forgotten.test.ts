@@ -77,7 +77,7 @@ describe('a sync that the product leaves out is noticed', () => {
     test(`by the receiver: ${site}`, async () => {
       const world = ReceiverWorld.fresh(below, (at) => at === site);
       if (killedBefore !== undefined) {
-        await new ReceiverProcess(world, killedBefore).live(receiverSteps);
+        await new ReceiverProcess(world, killedBefore).live(receiverRepeats);
       }
       const steps = killedBefore === undefined ? receiverSteps : receiverRepeats;
       await new ReceiverProcess(world).live(steps);

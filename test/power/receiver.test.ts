@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { failOnLeaks } from '../support/leaks.js';
 import { tempDir } from '../support/tempDir.js';
-import { ReceiverProcess, ReceiverWorld, receiverRepeats, receiverSteps } from './receiver.js';
+import { ReceiverProcess, ReceiverWorld, receiverSteps } from './receiver.js';
 import { cutAndCheckReceiver, someReceiverLives, wholeReceiverLife } from './receiverLives.js';
 import { moments, ROUNDS } from './rounds.js';
 
@@ -29,8 +29,10 @@ test('kills and power cuts, one after the other, take nothing that was confirmed
  */
 test('what a killed receiver had not synced is durable before its successor answers for it', async () => {
   const world = ReceiverWorld.fresh(below);
-  await new ReceiverProcess(world, 'recordLog write datasync').live(receiverSteps);
-  await new ReceiverProcess(world).live(receiverRepeats);
+  const first = (receiver: ReceiverProcess) => receiver.batch('one', 100, 1);
+  await new ReceiverProcess(world, 'recordLog write datasync').live(first);
+  assert.equal(world.stream('one').confirmed.length, 0);
+  await new ReceiverProcess(world).live(first);
   assert.equal(world.stream('one').confirmed.length, 1);
   await cutAndCheckReceiver(world, world.disk.now, 'nothing', 'repeat');
 });
