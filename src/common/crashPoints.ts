@@ -22,6 +22,9 @@ export const CRASH_POINTS = [
   'worker.acked',
   'worker.promoted',
   'producer.ackRecorded',
+  'spool.rolled',
+  'spool.freeing',
+  'spool.freed',
   'blob.seen',
   'blob.confirmed',
   'blob.noted',
@@ -29,7 +32,10 @@ export const CRASH_POINTS = [
   'receiver.written',
   'receiver.synced',
   'receiver.committed',
+  'receiver.folderMade',
   'receiver.renamed',
+  'receiver.answered',
+  'receiver.applied',
 ] as const;
 
 export type CrashPoint = (typeof CRASH_POINTS)[number];

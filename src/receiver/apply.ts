@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import { crashPoint } from '../common/crashPoints.js';
 import { FerryError, systemCode } from '../common/errors.js';
 import type { FileSystem } from '../common/fileSystem.js';
 import type { BatchStore } from './batchStore.js';
@@ -79,6 +80,7 @@ export class Applier {
       }
       try {
         await this.#run(number);
+        crashPoint('receiver.applied');
         await this.#note(number);
         pauseMs = RETRY_FIRST_MS;
       } catch (error) {

@@ -163,6 +163,7 @@ export class BlobStore {
       if (stat === null) {
         await this.#fs.mkdir(folder, { recursive: true, mode: 0o700 });
         this.#folders.delete(folder);
+        crashPoint('receiver.folderMade');
       } else if (!stat.isDirectory()) {
         throw refused(path);
       }

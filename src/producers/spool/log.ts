@@ -15,6 +15,7 @@
  */
 import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { crashPoint } from '../../common/crashPoints.js';
 import { asError, FerryError, systemCode } from '../../common/errors.js';
 import type { FileSystem } from '../../common/fileSystem.js';
 import { Semaphore } from '../../common/semaphore.js';
@@ -284,6 +285,7 @@ export class SegmentLog implements HandleOwner {
     this.#inlineBytes = 0;
     this.#rollAt = Math.max(SEGMENT_BYTES, record.length * CHECKPOINT_SHARE);
     this.files.set(name, record.length);
+    crashPoint('spool.rolled');
   }
 
   async #removeUnfinished(path: string, handle: FileHandle | undefined): Promise<void> {

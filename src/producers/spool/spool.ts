@@ -8,6 +8,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
+import { crashPoint } from '../../common/crashPoints.js';
 import { FerryError, systemCode } from '../../common/errors.js';
 import { type FileSystem, nodeFileSystem } from '../../common/fileSystem.js';
 import { type OpenBatch, openSpoolBatch } from './batchReader.js';
@@ -375,11 +376,13 @@ export class Spool extends StateView {
       if (garbage.length === 0) continue;
       try {
         await this.sync();
+        crashPoint('spool.freeing');
         for (const name of garbage) {
           await this.fileSystem.unlink(`${this.dir}/${name}`).catch((error: unknown) => {
             if (systemCode(error) !== 'ENOENT') throw error;
           });
           this.#log.files.delete(name);
+          crashPoint('spool.freed');
         }
       } catch {
         // Housekeeping: it is tried again after the next ack, and a sick disk stops the captures.
