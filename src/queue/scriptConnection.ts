@@ -5,7 +5,7 @@ import { connectRedis, type RedisClient, type RedisTarget } from './connection.j
 import { inspectRedis, type RedisFacts } from './durability.js';
 
 /** File name without `.lua` -> number of keys. Headers of the files say what they decide. */
-const SCRIPTS = {
+export const SCRIPTS = {
   open: 3,
   accept: 2,
   begin: 2,
