@@ -48,11 +48,22 @@ const lose = fc.record({
   what: fc.constantFrom('everything' as const, 'the route' as const),
 });
 
+/** An older version waits for a later batch than a newer one that is confirmed before it. */
+const overtaken = fc.constant<BlobStep[]>([
+  { do: 'see', link: 0, follows: 1 },
+  { do: 'begin', job: 0 },
+  { do: 'see', link: 0, follows: -1 },
+  { do: 'begin', job: 0 },
+  { do: 'confirm', who: 0 },
+  { do: 'begin', job: 1 },
+]);
+
 export const blobSteps: fc.Arbitrary<BlobStep[]> = fc
   .array(
     fc.oneof<{ weight: number; arbitrary: fc.Arbitrary<BlobStep[]> }[]>(
       { weight: 4, arbitrary: fc.tuple(see, begin) },
       { weight: 4, arbitrary: fc.tuple(begin) },
+      { weight: 1, arbitrary: overtaken },
       { weight: 4, arbitrary: fc.tuple(begin, word) },
       { weight: 2, arbitrary: fc.tuple(word) },
       { weight: 2, arbitrary: fc.tuple(begin, release) },

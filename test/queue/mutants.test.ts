@@ -40,7 +40,7 @@ const MISTAKES = [
   mutant('beginBlob', 'if free > now then', 'if false then'),
   mutant('beginBlob', 'tonumber(ARGV[4]) <= state.version', 'tonumber(ARGV[4]) < state.version'),
   mutant('endBlob', 'or state.holder ~= ARGV[3]', ''),
-  mutant('endBlob', 'state.stream ~= ARGV[1] or ', ''),
+  mutant('endBlob', 'state.error = nil', ''),
 ];
 
 describe('a model notices a mistake in a script', () => {
