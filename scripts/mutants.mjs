@@ -7,5 +7,5 @@ import { main, ROOT, runThrough } from './shared.mjs';
 await main(() => {
   setup();
   const program = join(ROOT, 'dist/test/queue/everyMutant.js');
-  return runThrough(process.execPath, [program, ...process.argv.slice(2)]);
+  return runThrough(process.execPath, ['--test-reporter=spec', program, ...process.argv.slice(2)]);
 });

@@ -7,6 +7,7 @@ export interface Sample {
   attempts: number;
   redisBytes: number;
   redisKeys: number;
+  aofBytes: number;
   waiting: number;
   delayed: number;
   completed: number;
@@ -51,6 +52,7 @@ export class Gauge {
     return {
       attempts: await this.attempts(),
       redisBytes: Number(/^used_memory:(\d+)/m.exec(await client.info('memory'))?.[1]),
+      aofBytes: Number(/^aof_current_size:(\d+)/m.exec(await client.info('persistence'))?.[1]),
       redisKeys: await client.dbsize(),
       waiting: await client.llen(key('wait')),
       delayed: await client.zcard(key('delayed')),

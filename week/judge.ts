@@ -12,6 +12,8 @@ const EVENTS_KEPT = 1_200;
 const KEYS_PER_ROUTE = 6;
 const KEYS_OF_QUEUES = 40;
 
+/** Redis rewrites its file when that has doubled, from 64 MiB on. */
+const AOF_BYTES = 192 * MIB;
 /** Redis's own buffers and the rehashing of its tables. */
 const REDIS_MAY_GROW_BYTES = 2 * MIB;
 /** Node's heap breathes; a leak of a few hundred bytes per attempt is more than this. */
@@ -41,6 +43,7 @@ export function judgeSamples(samples: readonly Sample[], options: WeekOptions): 
   atMost('completed', FINISHED_KEPT);
   atMost('failed', 0);
   atMost('events', EVENTS_KEPT);
+  atMost('aofBytes', AOF_BYTES);
   atMost('redisKeys', jobs + FINISHED_KEPT + routes * KEYS_PER_ROUTE + KEYS_OF_QUEUES);
   atMost('spoolBytes', spoolBytes + SPOOL_OVERHEAD_BYTES);
 

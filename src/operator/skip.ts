@@ -13,14 +13,12 @@ import { payloadsOf } from '../producers/payloadSource.js';
 import { Spool } from '../producers/spool/spool.js';
 import { spoolDir, spooledJournals } from '../producers/spoolFiles.js';
 import { openQueueAccess, type QueueAccess } from '../queue/access.js';
-import { type Ask, Asks, type GivenUp } from '../queue/asks.js';
+import { type Ask, Asks, CLAIM_PATIENCE_MS, type GivenUp } from '../queue/asks.js';
 import { redisNotRunning } from './notRunning.js';
 import { routeNamed } from './routeNames.js';
 
 /** Redis answers within this, also one that has to be started first. */
 const REDIS_PATIENCE_MS = 10_000;
-/** A producer that runs claims an ask within this: it looks every 5 s, and when it is told. */
-const CLAIM_PATIENCE_MS = 12_000;
 /** A large batch is copied, and somebody's lease may have to run out. */
 const ANSWER_PATIENCE_MS = 60_000;
 const LOOK_MS = 50;
@@ -64,6 +62,9 @@ export async function skip(
       : () => Promise.resolve(null);
     const given = (await alone()) ?? (await askProducer(access, ask, alone));
     return { route, ...given };
+  } catch (error) {
+    if (error instanceof FerryError || access.scripts.facts !== null) throw error;
+    throw redisNotRunning('Redis went away meanwhile');
   } finally {
     await access.close();
   }

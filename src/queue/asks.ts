@@ -9,7 +9,7 @@ import type { Keys } from './keys.js';
  *     put --claimed by the producer--> carried out --> answered
  *      +--withdrawn by the command
  *
- * Whoever removes an ask has it. So one that is withdrawn is never carried out later, and one whose
+ * Whoever removes an ask has it, and one whose command was killed is gone with its patience. So one that is withdrawn is never carried out later, and one whose
  * producer died before it wrote anything down is gone.
  */
 export interface Ask {
@@ -36,6 +36,10 @@ export type AskAnswer =
   | ({ ok: true } & GivenUp)
   | { ok: false; code: string; kind: ErrorKind; message: string; hint: string };
 
+/** A producer that runs claims an ask within this: it looks every 5 s, and when it is told. */
+export const CLAIM_PATIENCE_MS = 12_000;
+/** The command withdraws its ask itself; this is for one that was killed. */
+const SLACK_MS = 3_000;
 /** Long enough for a command that was stopped for a while. */
 const ANSWER_KEPT_S = 600;
 
@@ -46,7 +50,11 @@ export class Asks {
   ) {}
 
   async put(ask: Ask): Promise<void> {
-    await this.client.hset(this.keys.asks(), ask.id, JSON.stringify(ask));
+    await this.client
+      .multi()
+      .hset(this.keys.asks(), ask.id, JSON.stringify(ask))
+      .pexpire(this.keys.asks(), CLAIM_PATIENCE_MS + SLACK_MS)
+      .exec();
     await this.client.publish(this.keys.news(), `ask ${ask.route}`);
   }
 

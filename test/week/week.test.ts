@@ -14,6 +14,7 @@ const QUIET: Sample = {
   attempts: 0,
   redisBytes: 3 * MIB,
   redisKeys: 100,
+  aofBytes: 64 * MIB,
   waiting: 0,
   delayed: 32,
   completed: 100,
@@ -47,6 +48,7 @@ describe('the judge of a week', () => {
   const leaks: Partial<Sample>[] = [
     { redisBytes: 10_000 },
     { redisKeys: 2 },
+    { aofBytes: MIB },
     { delayed: 1 },
     { events: 1 },
     { failed: 0.01 },
