@@ -62,9 +62,6 @@ export async function skip(
       : () => Promise.resolve(null);
     const given = (await alone()) ?? (await askProducer(access, ask, alone));
     return { route, ...given };
-  } catch (error) {
-    if (error instanceof FerryError || access.scripts.facts !== null) throw error;
-    throw redisNotRunning('Redis went away meanwhile');
   } finally {
     await access.close();
   }
@@ -138,7 +135,7 @@ async function askProducer(
   ask: Ask,
   alone: () => Promise<GivenUp | null>,
 ): Promise<GivenUp> {
-  const asks = new Asks(access.scripts.client, access.keys);
+  const asks = new Asks(access.scripts, access.keys);
   await asks.put(ask);
   const claimBy = performance.now() + CLAIM_PATIENCE_MS;
   const answerBy = claimBy + ANSWER_PATIENCE_MS;

@@ -10,6 +10,7 @@ import type { QueueAccess } from '../queue/access.js';
 import type { Ask, GivenUp } from '../queue/asks.js';
 import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
 import type { TransferSubject } from '../queue/payload/transfer.js';
+import { redisFull } from '../queue/trouble.js';
 import { BlobFeed } from './blobFeed.js';
 import { JournalCapture } from './capture/capture.js';
 import type { CaptureNote, RecoveryOutcome } from './capture/outcomes.js';
@@ -183,6 +184,9 @@ export class JournalPipeline {
       this.#p.onActive();
       for (const route of this.#routes) await route.step();
       this.#again = true; // commits that came meanwhile
+    }
+    if (this.#routes.some((route) => route.waitsForMemory)) {
+      this.#sayProblem(redisFull('batches wait in the spool'));
     }
     if (this.#blobs?.pending) {
       await this.#blobs.step();
@@ -424,7 +428,9 @@ export class JournalPipeline {
     this.#saidProblem = code;
     this.#p.log.error(
       { journal: this.journal.name, err: error },
-      'the journal is left as it is; tried again at its interval',
+      code === 'REDIS_FULL'
+        ? 'the head of each route goes on; the others follow when there is room'
+        : 'the journal is left as it is; tried again at its interval',
     );
   }
 }

@@ -5,16 +5,16 @@ import { FerryError } from '../common/errors.js';
 import { routeName } from '../common/identity.js';
 import type { FerryConfig, JournalConfig, RouteTarget } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
-import type { BatchJob, PayloadPlace } from '../queue/jobs.js';
-import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
+import type { BatchJob } from '../queue/jobs.js';
+import type { PayloadStore } from '../queue/payload/payloadStore.js';
 import { LEASE_MS, type RouteState } from '../queue/routeOrder.js';
 import { wakeHead } from '../queue/wake.js';
 import { agrees, confirmedBefore } from './agreement.js';
 import { finishSkips } from './giveUp.js';
-import { sourceOfBatch } from './payloadSource.js';
+import { Placing } from './placing.js';
 import { removeJobs, retireRoute } from './retire.js';
 import type { Spool } from './spool/spool.js';
-import type { RouteMark, SpoolBatch } from './spool/types.js';
+import type { RouteMark } from './spool/types.js';
 
 /** Batches that one step hands to Redis before it looks at its head again. */
 const FEED_AT_ONCE = 64;
@@ -54,9 +54,12 @@ export class RouteFeed {
   #head = 0;
   #tail = 0;
   #queuedBytes = new Map<number, number>();
+  #waitsForMemory = false;
+  readonly #placing: Placing;
 
   constructor(parts: RouteFeedParts) {
     this.#p = parts;
+    this.#placing = new Placing(parts);
     this.destination = parts.target.destination;
     this.route = routeName(parts.journal.name, this.destination);
   }
@@ -68,6 +71,11 @@ export class RouteFeed {
   /** Everything captured is confirmed. */
   get isIdle(): boolean {
     return this.#mark().acked >= this.#p.spool.lastSequence;
+  }
+
+  /** Batches behind the head stay in the spool, because Redis has no memory for them. */
+  get waitsForMemory(): boolean {
+    return this.#waitsForMemory;
   }
 
   /** Looks again at the next step, whatever Redis said before. */
@@ -231,8 +239,9 @@ export class RouteFeed {
   async #resume(state: RouteState, runId: string): Promise<void> {
     const { access, journal, spool } = this.#p;
     const facts = await access.scripts.ready();
-    // A server that may have lost its last writes may have lost a lease that is still believed.
-    const mayHaveLost = facts.durability !== 'always' || facts.replicated;
+    // Last writes that were lost may have been a lease that is still believed. One look at the
+    // present server is not enough: a promoted replica may stand there alone and sync always.
+    const mayHaveLost = facts.mayLose || state.mayLose;
     const answer = await access.order.open({
       route: this.route,
       stream: spool.stream,
@@ -286,7 +295,9 @@ export class RouteFeed {
     const confirmed = this.#p.spool.batch(mark.previous);
     if (confirmed === undefined) return undefined;
     const previous = confirmedBefore(this.#p.spool, mark, mark.previous);
-    return { job: await this.#place(confirmed), previous };
+    const { generation } = mark;
+    const job = await this.#placing.place(confirmed, { generation, urgent: true });
+    return { job, previous };
   }
 
   async #opened(runId: string, head: number, tail: number): Promise<void> {
@@ -320,12 +331,18 @@ export class RouteFeed {
   /** @returns false when the route has to be opened anew */
   async #feed(): Promise<boolean> {
     const { spool, access } = this.#p;
+    this.#waitsForMemory = false;
     for (;;) {
       const fresh: { job: BatchJob; parked: boolean }[] = [];
       while (fresh.length < FEED_AT_ONCE && this.#hasRoom()) {
         const batch = spool.batch(this.#tail + 1);
         if (batch === undefined) break;
-        const job = await this.#place(batch);
+        const job = await this.#placing.place(batch, {
+          generation: this.#mark().generation,
+          urgent: this.#tail < this.#head,
+        });
+        this.#waitsForMemory = job === null;
+        if (job === null) break;
         crashPoint('feed.uploaded');
         const answer = await access.order.accept(job);
         if (answer.is !== 'accepted' && answer.is !== 'duplicate') {
@@ -358,33 +375,6 @@ export class RouteFeed {
     let queued = 0;
     for (const bytes of this.#queuedBytes.values()) queued += bytes;
     return queued + (this.#p.spool.batch(this.#tail + 1)?.bytes ?? 0) <= queuedBytes;
-  }
-
-  /** Puts the payload where workers find it, and says where that is. */
-  async #place(batch: SpoolBatch): Promise<BatchJob> {
-    const { config, journal, spool, payloads } = this.#p;
-    const inSpool: PayloadPlace = { kind: 'spool', ...batch.location };
-    const job: BatchJob = {
-      route: this.route,
-      journal: journal.name,
-      destination: this.destination,
-      generation: this.#mark().generation,
-      stream: spool.stream,
-      sequence: batch.sequence,
-      bytes: batch.bytes,
-      sha256: batch.sha256,
-      sealedAtMs: batch.sealedAtMs,
-      payload: inSpool,
-    };
-    if (config.payloads === 'spool') return job;
-    if (batch.bytes > journal.limits.queuedBytes) return { ...job, payload: { kind: 'transfer' } };
-    let source: PayloadSource | undefined;
-    try {
-      source = await sourceOfBatch(spool, batch.sequence);
-      return { ...job, payload: await payloads.put(job, source) };
-    } finally {
-      await source?.close();
-    }
   }
 
   /**

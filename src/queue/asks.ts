@@ -1,6 +1,6 @@
 import type { ErrorKind } from '../common/errors.js';
-import type { RedisClient } from './connection.js';
 import type { Keys } from './keys.js';
+import type { ScriptConnection } from './scriptConnection.js';
 
 /**
  * What an operator's command asks of the producer that has a journal, by way of Redis: only that
@@ -45,37 +45,41 @@ const ANSWER_KEPT_S = 600;
 
 export class Asks {
   constructor(
-    private readonly client: RedisClient,
+    private readonly scripts: ScriptConnection,
     private readonly keys: Keys,
   ) {}
 
   async put(ask: Ask): Promise<void> {
-    await this.client
-      .multi()
-      .hset(this.keys.asks(), ask.id, JSON.stringify(ask))
-      .pexpire(this.keys.asks(), CLAIM_PATIENCE_MS + SLACK_MS)
-      .exec();
-    await this.client.publish(this.keys.news(), `ask ${ask.route}`);
+    const { keys } = this;
+    await this.scripts.ask(async (redis) => {
+      await redis
+        .multi()
+        .hset(keys.asks(), ask.id, JSON.stringify(ask))
+        .pexpire(keys.asks(), CLAIM_PATIENCE_MS + SLACK_MS)
+        .exec();
+      await redis.publish(keys.news(), `ask ${ask.route}`);
+    });
   }
 
   /** Everything that nobody has claimed. */
   async waiting(): Promise<Ask[]> {
-    const all = await this.client.hvals(this.keys.asks());
+    const all = await this.scripts.ask((redis) => redis.hvals(this.keys.asks()));
     return all.map((raw) => JSON.parse(raw) as Ask);
   }
 
   /** To carry it out, or to withdraw it. False: somebody else has it. */
   async claim(id: string): Promise<boolean> {
-    return (await this.client.hdel(this.keys.asks(), id)) === 1;
+    return (await this.scripts.ask((redis) => redis.hdel(this.keys.asks(), id))) === 1;
   }
 
   async answer(id: string, answer: AskAnswer): Promise<void> {
-    await this.client.set(this.keys.answer(id), JSON.stringify(answer), 'EX', ANSWER_KEPT_S);
+    const text = JSON.stringify(answer);
+    await this.scripts.ask((redis) => redis.set(this.keys.answer(id), text, 'EX', ANSWER_KEPT_S));
   }
 
   /** null: not answered yet. */
   async answerTo(id: string): Promise<AskAnswer | null> {
-    const raw = await this.client.get(this.keys.answer(id));
+    const raw = await this.scripts.ask((redis) => redis.get(this.keys.answer(id)));
     return raw === null ? null : (JSON.parse(raw) as AskAnswer);
   }
 }

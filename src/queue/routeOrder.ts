@@ -115,6 +115,8 @@ export interface RouteState {
   stream: string;
   generation: number;
   run: string;
+  /** That run may have lost its last writes when it ended, or have been left behind by another. */
+  mayLose: boolean;
   head: number;
   tail: number;
   previous: number;
@@ -159,6 +161,7 @@ export class RouteOrder {
         r.paused === undefined ? '' : Number(r.paused),
         r.reset?.repeat === undefined ? '' : JSON.stringify(r.reset.repeat.job),
         r.reset?.repeat?.previous ?? 0,
+        Number(this.#scripts.facts?.mayLose ?? true),
       ],
     );
     return is === 'open'
@@ -336,19 +339,21 @@ export class RouteOrder {
 
   /** null: Redis knows no such route (never opened, or lost). */
   async state(route: string): Promise<RouteState | null> {
-    const hash = await this.#scripts.client.hgetall(this.#keys.route(route));
+    const hash = await this.#scripts.ask((redis) => redis.hgetall(this.#keys.route(route)));
     return parseState(hash);
   }
 
   /** The batch as it was accepted; null when it is confirmed, forgotten or never came. */
   async accepted(route: string, sequence: number): Promise<BatchJob | null> {
-    const raw = await this.#scripts.client.hget(this.#keys.batches(route), String(sequence));
+    const raw = await this.#scripts.ask((redis) =>
+      redis.hget(this.#keys.batches(route), String(sequence)),
+    );
     return raw === null ? null : (JSON.parse(raw) as BatchJob);
   }
 
   /** Every route that was ever opened in this Redis. */
   async routes(): Promise<string[]> {
-    return this.#scripts.client.smembers(this.#keys.routes());
+    return this.#scripts.ask((redis) => redis.smembers(this.#keys.routes()));
   }
 
   /** What this route has confirmed in this stream, by blob key. */
@@ -357,7 +362,7 @@ export class RouteOrder {
     stream: string,
   ): Promise<Map<string, { version: number; sent: BlobSent }>> {
     const confirmed = new Map<string, { version: number; sent: BlobSent }>();
-    const hash = await this.#scripts.client.hgetall(this.#keys.blobs(route));
+    const hash = await this.#scripts.ask((redis) => redis.hgetall(this.#keys.blobs(route)));
     for (const [key, raw] of Object.entries(hash)) {
       const state = JSON.parse(raw) as { stream?: string; version: number; sent?: string };
       if (state.stream !== stream || state.sent === undefined) continue;
@@ -369,7 +374,8 @@ export class RouteOrder {
   /** The last error of a blob of this route that is not confirmed since; null when there is none. */
   async blobError(route: string): Promise<RouteError | null> {
     let latest: RouteError | null = null;
-    for (const raw of await this.#scripts.client.hvals(this.#keys.blobs(route))) {
+    const blobs = await this.#scripts.ask((redis) => redis.hvals(this.#keys.blobs(route)));
+    for (const raw of blobs) {
       const { error } = JSON.parse(raw) as { error?: string };
       if (error === undefined) continue;
       const parsed = JSON.parse(error) as RouteError;
@@ -380,19 +386,20 @@ export class RouteOrder {
 
   /** Forgets a route whose name is no longer used; its producer has removed its jobs before. */
   async forget(route: string): Promise<void> {
-    const { client } = this.#scripts;
-    await client.srem(this.#keys.routes(), route);
-    await client.unlink(
-      this.#keys.route(route),
-      this.#keys.batches(route),
-      this.#keys.blobs(route),
-      this.#keys.parkedBlobs(route),
-    );
+    await this.#scripts.ask(async (redis) => {
+      await redis.srem(this.#keys.routes(), route);
+      await redis.unlink(
+        this.#keys.route(route),
+        this.#keys.batches(route),
+        this.#keys.blobs(route),
+        this.#keys.parkedBlobs(route),
+      );
+    });
   }
 
   /** Forgets what is known of a blob whose link is gone. */
   async forgetBlob(route: string, link: string): Promise<void> {
-    await this.#scripts.client.hdel(this.#keys.blobs(route), blobKey(link));
+    await this.#scripts.ask((redis) => redis.hdel(this.#keys.blobs(route), blobKey(link)));
   }
 
   async #lease(job: BatchJob, holder: string, ms: number): Promise<boolean> {
@@ -423,6 +430,7 @@ export function parseState(hash: Record<string, string>): RouteState | null {
     stream,
     generation: count('generation'),
     run: hash['run'] ?? '',
+    mayLose: hash['mayLose'] !== '0',
     head: count('head'),
     tail: count('tail'),
     previous: count('previous'),

@@ -5,7 +5,8 @@ import type { Logger } from 'pino';
 import type { Role, RoleContext } from '../common/role.js';
 import type { DestinationConfig, FerryConfig } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
-import { connectRedis, type RedisClient } from '../queue/connection.js';
+import { connectBullMq } from '../queue/bullConnection.js';
+import type { RedisClient } from '../queue/connection.js';
 import type { BatchJob, BlobJob } from '../queue/jobs.js';
 import { BATCH_QUEUE, BLOB_QUEUE } from '../queue/keys.js';
 import { wakeHead } from '../queue/wake.js';
@@ -153,8 +154,7 @@ class WorkerRole implements Role {
     concurrency: number,
     run: (job: Job<Data>, token: string, to: DestinationConfig) => Promise<void>,
   ): Worker {
-    const connection = connectRedis(this.#access.target, 'queue');
-    connection.on('error', () => undefined); // said once by the script connection
+    const connection = connectBullMq(this.#access.target);
     this.#connections.push(connection);
     const worker = new Worker<Data>(queue, (job, token) => this.#process(job, token ?? '', run), {
       connection,

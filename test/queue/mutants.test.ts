@@ -31,7 +31,7 @@ const MISTAKES = [
     "or r[3] ~= ARGV[3] then return { 'stale', head } end",
     "then return { 'stale', head } end",
   ),
-  mutant('ack', "redis.call('HGET', KEYS[2], r[6])", "redis.call('HGET', KEYS[2], seq - 1)"),
+  mutant('ack', "redis.call('HGET', KEYS[2], prior)", "redis.call('HGET', KEYS[2], seq - 1)"),
   mutant('skip', "'resend', 0, 'survived', 1", "'resend', 0"),
   mutant('skip', "if lease > now then return { 'wait', lease - now } end", ''),
   mutant('skip', 'if head < seq then', 'if false then'),

@@ -4,8 +4,8 @@
   KEYS[1] route hash   KEYS[2] accepted batches   KEYS[3] parked blobs
   ARGV: 1 generation   2 sequence   3 holder   4 bytes   5 news channel   6 route name
 
-  The last confirmed one before it is forgotten now, payload and all; this one is kept until its successor is
-  confirmed, because a far side that dies while applying it must be given it once more.
+  The one confirmed before it is forgotten now, payload and all; this one is kept until its
+  successor is confirmed, because a far side that dies while applying it must be given it once more.
 
   Answers: {'acked', head, tail, blobs: job ids of blobs that may run now, ...}
     | {'stale', head} another holder, another generation, or not the head
@@ -26,16 +26,18 @@ if not repeated then
     'lease', 0, 'attempts', 0, 'error', '', 'resend', 0, 'survived', 0, 'ackHolder', ARGV[3])
   redis.call('HINCRBY', KEYS[1], 'batches', 1)
   redis.call('HINCRBY', KEYS[1], 'bytes', ARGV[4])
-  -- Not always seq - 1: the operator may have skipped some in between.
-  local before = redis.call('HGET', KEYS[2], r[6])
-  if before then
-    local payload = cjson.decode(before).payload
-    if payload.kind == 'chunks' then
-      for i = 0, payload.count - 1 do redis.call('UNLINK', payload.prefix .. i) end
-    end
-    redis.call('HDEL', KEYS[2], r[6])
-  end
   redis.call('PUBLISH', ARGV[5], 'ack ' .. ARGV[6])
+end
+-- Asked again, too: a chunk that a cluster is just moving away breaks the script off here.
+-- Not always seq - 1: the operator may have skipped some in between.
+local prior = redis.call('HGET', KEYS[1], 'prior') or '0'
+local before = redis.call('HGET', KEYS[2], prior)
+if before then
+  local payload = cjson.decode(before).payload
+  if payload.kind == 'chunks' then
+    for i = 0, payload.count - 1 do redis.call('UNLINK', payload.prefix .. i) end
+  end
+  redis.call('HDEL', KEYS[2], prior)
 end
 local answer = { 'acked', head, tonumber(r[4]) }
 -- Few at a time: their producer wakes the others, and those whose promotion fails.

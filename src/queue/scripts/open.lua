@@ -9,9 +9,11 @@
         12 the batch last confirmed, as JSON, when it is to be confirmed once more before the head
            (reset); '' for none. Whether that was owed is forgotten with the hash
         13 prior: what was confirmed before that one, 0 for none (reset)
+        14 may lose: 1 when a successor of this run may lack its last writes, else 0
 
   Fields of the route hash
     stream generation run   whose route it is, and for which Redis run it is open
+    mayLose                 0: a server that comes after this run and has the hash has all of it
     head tail previous      next to deliver, last accepted, last confirmed
     prior                   confirmed before `previous`, for its repeat
     holder epoch lease      who sends now, how many sends there were, until when (Redis ms)
@@ -57,7 +59,8 @@ else
   redis.call('HSETNX', KEYS[1], 'repeats', 0)
 end
 
-redis.call('HSET', KEYS[1], 'run', ARGV[5], 'interval', ARGV[9], 'maxAttempts', ARGV[10])
+redis.call('HSET', KEYS[1], 'run', ARGV[5], 'mayLose', ARGV[14], 'interval', ARGV[9],
+  'maxAttempts', ARGV[10])
 if tonumber(ARGV[8]) > 0 then
   redis.call('HSET', KEYS[1], 'notBefore', now + ARGV[8])
 elseif ARGV[2] == 'reset' then
