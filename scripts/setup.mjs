@@ -57,6 +57,19 @@ export function ensureOpenssl() {
   throw new SetupError('the tests need the openssl program: apt-get install openssl');
 }
 
+/** `pgrep` and `inotifywait`, with which scripts start daemons; the tests run such scripts. */
+export function ensureScriptTools() {
+  for (const [program, name] of [
+    ['pgrep', 'procps'],
+    ['inotifywait', 'inotify-tools'],
+  ]) {
+    if (which(program)) continue;
+    if (which('apt-get') && isRoot) aptInstall(name);
+    if (which(program)) continue;
+    throw new SetupError(`the tests need the ${program} program: apt-get install ${name}`);
+  }
+}
+
 /** The same names and order as the program itself uses, and the same proof: it says its version. */
 function findRedis() {
   const candidates = [

@@ -3,13 +3,14 @@
  * Sets everything up and runs the tests. Arguments filter by file name: `npm test -- embedded`.
  */
 import { runTests } from './runTests.mjs';
-import { ensureOpenssl, ensurePicoLisp, setup } from './setup.mjs';
+import { ensureOpenssl, ensurePicoLisp, ensureScriptTools, setup } from './setup.mjs';
 import { main } from './shared.mjs';
 
 await main(() => {
   setup();
   ensureOpenssl();
   ensurePicoLisp();
+  ensureScriptTools();
   const filters = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
   const flags = process.argv.slice(2).filter((argument) => argument.startsWith('--'));
   return runTests(filters, flags);

@@ -55,10 +55,10 @@ export interface ScriptedServer {
   stop(): Promise<void>;
 }
 
-/** A TLS server on loopback that treats each connection as `script` says. */
+/** A TLS server on loopback that treats each connection as `script` says. `port`: default a free one. */
 export async function scriptedServer(
   script: (seen: Seen) => Promise<void> | void,
-  options: TlsOptions = {},
+  { port: wanted = 0, ...options }: TlsOptions & { port?: number } = {},
 ): Promise<ScriptedServer> {
   const certs = testCerts();
   const seen: Seen[] = [];
@@ -82,7 +82,7 @@ export async function scriptedServer(
     seen.push(one);
     void script(one);
   });
-  server.listen(0, '127.0.0.1');
+  server.listen(wanted, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   return {

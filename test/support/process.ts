@@ -4,8 +4,9 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { atEnd } from './atEnd.js';
 
-/** The built program, as it is installed. */
+/** The built programs, as they are installed. */
 export const FERRY = fileURLToPath(new URL('../../src/cli/ferry.cjs', import.meta.url));
+export const FERRY_SSL = fileURLToPath(new URL('../../src/cli/ferry-ssl.cjs', import.meta.url));
 
 export const DEADLINE_MS = 15_000;
 
@@ -19,6 +20,8 @@ export interface StartOptions {
   /** Added to the process's own; undefined takes a variable away. */
   env?: Readonly<Record<string, string | undefined>>;
   argv0?: string;
+  /** How the output is read. Default UTF-8; `latin1` keeps every byte. */
+  encoding?: BufferEncoding;
 }
 
 interface Waiter {
@@ -40,7 +43,10 @@ process.on('SIGTERM', () => process.exit(143));
 export class TestProcess {
   stdout = '';
   stderr = '';
+  /** The end of the process and of its output. */
   readonly exit: Promise<Exit>;
+  /** The end of the process alone: what it has started may still hold its output open. */
+  readonly exited: Promise<Exit>;
   readonly #child: ChildProcess;
   readonly #waiters = new Set<Waiter>();
   #isOver = false;
@@ -56,8 +62,14 @@ export class TestProcess {
     running.add(this.#child);
     this.#child.on('exit', () => running.delete(this.#child));
     this.#child.on('error', () => running.delete(this.#child));
-    this.#collect('stdout');
-    this.#collect('stderr');
+    const encoding = options.encoding ?? 'utf8';
+    this.#collect('stdout', encoding);
+    this.#collect('stderr', encoding);
+    this.exited = new Promise((resolve, reject) => {
+      this.#child.on('error', reject);
+      this.#child.on('exit', (code, signal) => resolve({ code, signal }));
+    });
+    this.exited.catch(() => undefined);
     this.exit = new Promise((resolve, reject) => {
       this.#child.on('error', reject);
       this.#child.on('close', (code, signal) => {
@@ -138,8 +150,8 @@ export class TestProcess {
     return `--- stdout\n${this.stdout}--- stderr\n${this.stderr}`;
   }
 
-  #collect(name: 'stdout' | 'stderr'): void {
-    this.#child[name]?.setEncoding('utf8').on('data', (text: string) => {
+  #collect(name: 'stdout' | 'stderr', encoding: BufferEncoding): void {
+    this.#child[name]?.setEncoding(encoding).on('data', (text: string) => {
       this[name] += text;
       for (const waiter of [...this.#waiters]) this.#match(waiter);
     });
