@@ -35,6 +35,9 @@ export const CRASH_POINTS = [
   'skip.recorded',
   'skip.applied',
   'skip.audited',
+  'spool.rolled',
+  'spool.freeing',
+  'spool.freed',
   'blob.seen',
   'blob.confirmed',
   'blob.noted',
@@ -42,7 +45,10 @@ export const CRASH_POINTS = [
   'receiver.written',
   'receiver.synced',
   'receiver.committed',
+  'receiver.folderMade',
   'receiver.renamed',
+  'receiver.answered',
+  'receiver.applied',
 ] as const;
 
 export type CrashPoint = (typeof CRASH_POINTS)[number];

@@ -1,9 +1,11 @@
 import { constants, promises as fs } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
+import { trim } from 'fs-native-extensions';
 
 /**
- * The calls through which durable data passes, so that a test can put a fault (ENOSPC, EIO, a
- * short read, a power cut) at any one of them. Production uses `nodeFileSystem`.
+ * The calls through which durable data passes, the journal's included, so that a test can put a
+ * fault (ENOSPC, EIO, a short read, a power cut) at any one of them. Production uses
+ * `nodeFileSystem`.
  */
 export interface FileSystem {
   open(path: string, flags: string | number, mode?: number): Promise<FileHandle>;
@@ -13,6 +15,8 @@ export interface FileSystem {
   readdir(path: string): Promise<string[]>;
   /** Makes the directory's entries durable: fsync on the directory itself. */
   syncDirectory(path: string): Promise<void>;
+  /** Gives [offset, offset + length) back to the file system: it reads as zeros, the size stays. */
+  punchHole(handle: FileHandle, offset: number, length: number): Promise<void>;
 }
 
 export const nodeFileSystem: FileSystem = {
@@ -29,4 +33,5 @@ export const nodeFileSystem: FileSystem = {
       await handle.close();
     }
   },
+  punchHole: (handle, offset, length) => trim(handle.fd, offset, length),
 };

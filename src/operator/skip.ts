@@ -13,14 +13,12 @@ import { payloadsOf } from '../producers/payloadSource.js';
 import { Spool } from '../producers/spool/spool.js';
 import { spoolDir, spooledJournals } from '../producers/spoolFiles.js';
 import { openQueueAccess, type QueueAccess } from '../queue/access.js';
-import { type Ask, Asks, type GivenUp } from '../queue/asks.js';
+import { type Ask, Asks, CLAIM_PATIENCE_MS, type GivenUp } from '../queue/asks.js';
 import { redisNotRunning } from './notRunning.js';
 import { routeNamed } from './routeNames.js';
 
 /** Redis answers within this, also one that has to be started first. */
 const REDIS_PATIENCE_MS = 10_000;
-/** A producer that runs claims an ask within this: it looks every 5 s, and when it is told. */
-const CLAIM_PATIENCE_MS = 12_000;
 /** A large batch is copied, and somebody's lease may have to run out. */
 const ANSWER_PATIENCE_MS = 60_000;
 const LOOK_MS = 50;
@@ -137,7 +135,7 @@ async function askProducer(
   ask: Ask,
   alone: () => Promise<GivenUp | null>,
 ): Promise<GivenUp> {
-  const asks = new Asks(access.scripts.client, access.keys);
+  const asks = new Asks(access.scripts, access.keys);
   await asks.put(ask);
   const claimBy = performance.now() + CLAIM_PATIENCE_MS;
   const answerBy = claimBy + ANSWER_PATIENCE_MS;

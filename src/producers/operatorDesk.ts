@@ -16,7 +16,7 @@ export class OperatorDesk {
     private readonly pipelineOf: (journal: string) => JournalPipeline | null,
     private readonly log: Logger,
   ) {
-    this.#asks = new Asks(access.scripts.client, access.keys);
+    this.#asks = new Asks(access.scripts, access.keys);
   }
 
   /** Somebody may have asked; also called now and then, for news that were lost. */

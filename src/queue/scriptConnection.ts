@@ -11,7 +11,7 @@ import {
 import { redisAway, redisTrouble } from './trouble.js';
 
 /** File name without `.lua` -> number of keys. Headers of the files say what they decide. */
-const SCRIPTS = {
+export const SCRIPTS = {
   open: 3,
   accept: 2,
   begin: 2,

@@ -3,9 +3,11 @@ import { constants } from 'node:fs';
 import { type FileHandle, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import { crashPoint } from '../common/crashPoints.js';
 import { FerryError, systemCode } from '../common/errors.js';
 import type { FileSystem } from '../common/fileSystem.js';
 import type { BatchStore } from './batchStore.js';
+import { writeFully } from './writing.js';
 
 const RETRY_FIRST_MS = 1_000;
 const RETRY_MAX_MS = 60_000;
@@ -78,6 +80,7 @@ export class Applier {
       }
       try {
         await this.#run(number);
+        crashPoint('receiver.applied');
         await this.#note(number);
         pauseMs = RETRY_FIRST_MS;
       } catch (error) {
@@ -152,7 +155,7 @@ export class Applier {
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC;
     const handle = await fs.open(fresh, flags, 0o600);
     try {
-      await handle.writeFile(`${number}\n`);
+      await writeFully(handle, [Buffer.from(`${number}\n`)], 0);
       await handle.sync();
     } finally {
       await handle.close();

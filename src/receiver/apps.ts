@@ -104,7 +104,19 @@ export class Apps {
     const folder = join(this.#dataDir, app);
     for (const name of ['batches', 'blobs', 'tmp']) await makeFolder(this.#fs, join(folder, name));
     const batches = await BatchStore.open(folder, this.#fs);
-    const blobs = await BlobStore.open(folder, this.#fs);
+    let blobs: BlobStore | null = null;
+    try {
+      blobs = await BlobStore.open(folder, this.#fs);
+      await this.#startApplier(app, folder, batches);
+      return { batches, blobs };
+    } catch (error) {
+      await batches.close();
+      await blobs?.close();
+      throw error;
+    }
+  }
+
+  async #startApplier(app: string, folder: string, batches: BatchStore): Promise<void> {
     const command = this.#find(app)?.apply ?? null;
     if (command !== null) {
       const applier = await Applier.start({
@@ -118,7 +130,6 @@ export class Apps {
       this.#appliers.push(applier);
       batches.onStored = () => applier.notify();
     }
-    return { batches, blobs };
   }
 }
 

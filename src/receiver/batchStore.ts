@@ -40,7 +40,7 @@ export function batchFileName(number: number): string {
  *
  * A batch: part written -> part and tmp/ synced -> record in index.log synced (accepted from here
  * on, whatever happens) -> renamed. Recovery: a part with a record gets its final name, a part
- * without one is removed. Decisions, numbers, records and renames happen in one line per app, so
+ * without one is removed. The renames need no sync: one that a power cut takes back is made again. Decisions, numbers, records and renames happen in one line per app, so
  * two connections with one stream cannot both be next; all who wait share one sync.
  */
 export class BatchStore {
@@ -80,15 +80,19 @@ export class BatchStore {
       store.#streams.add(record);
       if (parts.has(record.part)) unnamed.push(record);
     });
-    for (const record of unnamed) {
-      await fs.rename(join(store.#tmp, record.part), store.pathOf(record.number));
-      parts.delete(record.part);
+    try {
+      for (const record of unnamed) {
+        await fs.rename(join(store.#tmp, record.part), store.pathOf(record.number));
+        parts.delete(record.part);
+      }
+      for (const part of parts) {
+        if (part.endsWith(PART_SUFFIX)) await fs.unlink(join(store.#tmp, part));
+      }
+      return store;
+    } catch (error) {
+      await store.#log.close();
+      throw error;
     }
-    if (unnamed.length > 0) await fs.syncDirectory(store.#batches);
-    for (const part of parts) {
-      if (part.endsWith(PART_SUFFIX)) await fs.unlink(join(store.#tmp, part));
-    }
-    return store;
   }
 
   /** The number of the last batch that has its final name; 0 when there is none. */

@@ -42,6 +42,8 @@ export class BlobStore {
   readonly #versions = new Map<string, number>();
   /** By path: who is replacing it right now. */
   readonly #busy = new Map<string, Promise<void>>();
+  /** Folders whose name is durable or becomes so; one that failed is tried again. */
+  readonly #folders = new Map<string, Promise<void>>();
   readonly #flush: SharedTask;
   #log!: RecordLog<BlobRecord>;
   #pending: BlobRecord[] = [];
@@ -160,11 +162,27 @@ export class BlobStore {
       });
       if (stat === null) {
         await this.#fs.mkdir(folder, { recursive: true, mode: 0o700 });
-        await this.#fs.syncDirectory(parent);
+        this.#folders.delete(folder);
+        crashPoint('receiver.folderMade');
       } else if (!stat.isDirectory()) {
         throw refused(path);
       }
+      await this.#makeDurable(folder, parent);
     }
+  }
+
+  /**
+   * A folder that is there may be another blob's, whose sync is still under way, or that of a
+   * receiver that was killed before its sync: once per process it is made sure.
+   */
+  #makeDurable(folder: string, parent: string): Promise<void> {
+    let durable = this.#folders.get(folder);
+    if (durable === undefined) {
+      durable = this.#fs.syncDirectory(parent);
+      this.#folders.set(folder, durable);
+      durable.catch(() => this.#folders.delete(folder));
+    }
+    return durable;
   }
 
   async #alone<T>(path: string, work: () => Promise<T>): Promise<T> {

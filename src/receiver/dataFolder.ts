@@ -3,18 +3,31 @@ import { constants } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { tryLock, unlock } from 'fs-native-extensions';
-import { FerryError } from '../common/errors.js';
+import { FerryError, systemCode } from '../common/errors.js';
 import type { FileSystem } from '../common/fileSystem.js';
 
 /** Node's `ticketKeys`: name, HMAC and AES key. */
 const TICKET_KEYS_BYTES = 48;
 
-/** Makes a folder, mode 0700, and its entry durable. Nothing happens if it is there. */
+/** Above a folder that was there already; more of them than any start makes in one go. */
+const LEVELS_SYNCED_MIN = 2;
+
+/**
+ * Makes a folder, mode 0700, and the names that lead to it durable. One that is there already may
+ * have been made by a receiver that was killed before it came to that.
+ */
 export async function makeFolder(fs: FileSystem, path: string): Promise<void> {
-  const first = await fs.mkdir(path, { recursive: true, mode: 0o700 });
-  if (first === undefined) return;
-  for (let folder = path; folder.length >= first.length; folder = dirname(folder)) {
-    await fs.syncDirectory(dirname(folder));
+  const first = (await fs.mkdir(path, { recursive: true, mode: 0o700 })) ?? path;
+  let folder = path;
+  for (let level = 0; level < LEVELS_SYNCED_MIN || folder.length >= first.length; level += 1) {
+    const parent = dirname(folder);
+    await fs.syncDirectory(parent).catch((error: unknown) => {
+      // One that we may not even read was not made by us.
+      const code = systemCode(error);
+      if (level === 0 || (code !== 'EACCES' && code !== 'EPERM')) throw error;
+    });
+    if (parent === folder) return;
+    folder = parent;
   }
 }
 

@@ -17,7 +17,8 @@ const CRC_DIGITS = 8;
  *     <CRC-32 of the JSON, 8 hex digits> <JSON array of records>\n
  *
  * A crash leaves at most the last line torn, because a line is fdatasynced before the next is
- * begun; a torn line was never promised to anybody and is cut off. A bad line with a good one
+ * begun; a torn line was never promised to anybody and is cut off. What is whole is made durable at
+ * open. A bad line with a good one
  * behind it is damage to what was promised: refused, not repaired.
  */
 export class RecordLog<R> {
@@ -45,10 +46,10 @@ export class RecordLog<R> {
     const handle = await fs.open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
     try {
       const size = await readFrames<R>(handle, path, onRecord);
-      if ((await handle.stat()).size !== size) {
-        await handle.truncate(size);
-        await handle.sync();
-      }
+      if ((await handle.stat()).size !== size) await handle.truncate(size);
+      // The last line may be that of a receiver that was killed before its sync: only the page
+      // cache has it then, and from now on repeats are answered because of it.
+      await handle.sync();
       await fs.syncDirectory(dirname(path));
       return new RecordLog(path, handle, size);
     } catch (error) {

@@ -1,5 +1,6 @@
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
+import { crashPoint } from '../common/crashPoints.js';
 import { FerryError } from '../common/errors.js';
 import type { ReceiverConfig } from '../config/model.js';
 import { Deadline } from '../protocol/deadline.js';
@@ -148,7 +149,7 @@ export class Session {
       if (!this.#ended) this.#idle.arm(this.#parts.limits.idleMs);
     }
     this.#parts.log.debug({ app: this.#app, ...delivery.description }, 'accepted');
-    if (delivery.answered) this.#socket.write(COMMIT);
+    if (delivery.answered) this.#socket.write(COMMIT, () => crashPoint('receiver.answered'));
   }
 
   #storageFailed(error: unknown): Answer {

@@ -97,12 +97,27 @@ async function afterPowerCut(
 const ONE = 'first batch, long enough '.repeat(20_000);
 const TWO = 'second batch '.repeat(1000);
 
+/** Zeros instead of some bytes. */
+function hole(text: string, from: number, to: number): string {
+  return text.slice(0, from) + '\0'.repeat(to - from) + text.slice(to);
+}
+
 for (const [name, content, of, rest] of [
   ['all of the last batch', TWO, 2, ''],
   ['all of the last batch and new commits', `${TWO}new`, 2, 'new'],
   ['a prefix of the last batch', TWO.slice(0, 5000), 2, ''],
   ['a prefix of the last batch and zeros', TWO.slice(0, 5000) + '\0'.repeat(7000), 2, ''],
   ['zeros alone', '\0'.repeat(500), 2, ''],
+  // Pages come back in any order: such a leftover was once shipped again.
+  ['the last batch, a page in the middle missing', hole(TWO, 4096, 8192), 2, ''],
+  ['the last batch, its first page missing', hole(TWO, 0, 4096), 2, ''],
+  [
+    'the last batch, every other page as it was earlier',
+    hole(hole(TWO, 1000, 4096), 9000, 12_288),
+    2,
+    '',
+  ],
+  ['the last batch with a page missing, and new commits', `${hole(TWO, 4096, 8192)}new`, 2, 'new'],
   ['all of an older batch', ONE, 1, ''],
   ['a prefix of an older batch', ONE.slice(0, 300_000), 1, ''],
   ['an older batch and new commits', `${ONE}new`, 1, 'new'],
@@ -124,6 +139,9 @@ for (const [name, content] of [
   ['other bytes', 'quite different'],
   ['zeros longer than any batch', '\0'.repeat(600_000)],
   ['a prefix, zeros, and more', `${TWO.slice(0, 100)}\0\0\0more`],
+  // Whose zeros these are cannot be known: what may be new is not dropped.
+  ['zeros as long as the last batch, and more', `${'\0'.repeat(TWO.length)}more`],
+  ['the last batch, one byte of it another', `${TWO.slice(0, 5000)}x${TWO.slice(5001)}`],
 ] as const) {
   test(`after a power cut, a journal with ${name} was truncated`, async (t) => {
     const b = await afterPowerCut(t, [ONE, TWO], content);
@@ -134,6 +152,25 @@ for (const [name, content] of [
     await again.close();
   });
 }
+
+/**
+ * What follows a leftover with a missing page is sealed in the new boot. The producer was killed
+ * before it could empty the journal; its successor, in the same boot, must still know the page.
+ */
+test('a leftover with a page missing is known to a successor in the boot after', async (t) => {
+  const b = await afterPowerCut(t, [ONE, TWO], `${hole(TWO, 4096, 8192)}new`);
+  const seal = b.spool.seal.bind(b.spool);
+  b.spool.seal = async (request) => {
+    await seal(request);
+    throw new Error('killed');
+  };
+  await assert.rejects(b.capture.recover(), /killed/);
+  const c = await b.restart('boot-b');
+  assert.equal((await c.capture.recover()).found, 'leftover');
+  assert.equal((await stat(c.path)).size, 0);
+  assert.equal(String(await shipped(c.spool)), `${ONE}${TWO}new`);
+  await c.close();
+});
 
 test('in the same boot a truncated mark is believed, whatever the journal holds', async (t) => {
   const b = await afterPowerCut(t, ['same'], 'same', 'boot-a');

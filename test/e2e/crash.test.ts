@@ -23,6 +23,8 @@ const ELSEWHERE: readonly CrashPoint[] = [
   'skip.recorded',
   'skip.applied',
   'skip.audited',
+  'receiver.folderMade',
+  'receiver.applied',
 ];
 
 /** The Nth passing: the first would always find an empty pipeline. */
@@ -32,6 +34,17 @@ const PASSING: Partial<Record<CrashPoint, number>> = {
   'blob.confirmed': 1,
   'blob.noted': 1,
   'blob.unlinked': 1,
+  'spool.rolled': 1,
+  'spool.freeing': 1,
+  'spool.freed': 1,
+};
+
+const COMMIT_BYTES = 3_000;
+/** A segment rolls when a megabyte in it is no longer needed; a large batch's file is freed alone. */
+const LARGER_COMMIT_BYTES: Partial<Record<CrashPoint, number>> = {
+  'spool.rolled': 100_000,
+  'spool.freeing': 300_000,
+  'spool.freed': 300_000,
 };
 
 /** A point that is not reached within so many commits is not on the way. */
@@ -82,7 +95,7 @@ for (const side of ['sender', 'receiver'] as const) {
         await announceBlob(site.path('blob/foo'), '=1.img', '1.img', image);
         for (let commits = 0; !doomed.isOver; commits += 1) {
           assert.ok(commits < COMMITS_MAX, `never came to ${point}\n${doomed.output}`);
-          await writer.commit(3_000);
+          await writer.commit(LARGER_COMMIT_BYTES[point] ?? COMMIT_BYTES);
           await sleep(COMMIT_PAUSE_MS);
         }
         assert.deepEqual(await doomed.exit, { code: null, signal: 'SIGKILL' });

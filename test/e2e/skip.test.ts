@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import type { CrashPoint } from '../../src/common/crashPoints.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { runFerry, type TestProcess, until } from '../support/process.js';
-import { freePort } from '../support/redis.js';
+import { freePort, startTestRedis } from '../support/redis.js';
 import { Site, Writer } from './site.js';
 
 failOnLeaks();
@@ -23,7 +23,11 @@ class BlockedSite {
   readonly batches: Buffer[] = [];
   readonly writer: Writer;
 
-  private constructor(site: Site, port: number) {
+  private constructor(
+    site: Site,
+    port: number,
+    private readonly redis: string,
+  ) {
     this.site = site;
     this.port = port;
     this.writer = new Writer(site.path('fifo/foo'));
@@ -33,8 +37,9 @@ class BlockedSite {
   static async make(
     env: Record<string, string> | null = {},
     firstBytes = 200,
+    redis = 'embedded',
   ): Promise<{ blocked: BlockedSite; ferry: TestProcess }> {
-    const blocked = new BlockedSite(await Site.make(), await freePort());
+    const blocked = new BlockedSite(await Site.make(), await freePort(), redis);
     const { site, writer } = blocked;
     await blocked.configure(['replica']);
     const ferry = await site.start('run', { env: env ?? {} });
@@ -52,14 +57,16 @@ class BlockedSite {
   }
 
   /** Each commit is a batch. */
-  async configure(to: readonly string[]): Promise<void> {
-    const { port } = this;
-    await this.site.configure({
+  async configure(to: readonly string[], subdir = '.'): Promise<void> {
+    const { port, redis } = this;
+    const options = {
+      redis,
       destinations: { replica: { port }, backup: { port, url: 'b/{journal}' } },
       journals: [
         `name: foo, path: fifo/foo, to: [${to}], interval: 100ms, attempts: 1, flush: {maxBytes: 1}`,
       ],
-    });
+    };
+    await this.site.configure(options, subdir);
   }
 
   skip(...words: string[]): ReturnType<typeof runFerry> {
@@ -102,6 +109,27 @@ class BlockedSite {
     return this.site.route('foo@replica');
   }
 }
+
+describe('ferry skip far from the spool', () => {
+  it('is carried out by the producer, and withdrawn where none comes', async () => {
+    const redis = await startTestRedis();
+    const { blocked, ferry } = await BlockedSite.make({}, 200, redis.url);
+    const { site } = blocked;
+    await blocked.configure(['replica'], 'far');
+    const far = (...words: string[]): ReturnType<typeof runFerry> =>
+      runFerry(skipWords(...words), { cwd: site.path('far') });
+    const refused = await far('foo', '2');
+    assert.deepEqual([refused.code, /blocked at batch 1/.test(refused.stderr)], [1, true]);
+    const { code, stdout } = await far('foo', '1');
+    assert.equal(code, 0);
+    assert.match(stdout, /batch 1 .* given up, kept as /);
+    await blocked.isGivenUp();
+    await ferry.kill('SIGKILL');
+    const nobody = await far('foo', '2');
+    assert.deepEqual([nobody.code, /no producer has taken it over/.test(nobody.stderr)], [1, true]);
+    assert.equal(await redis.command('EXISTS', '{ferry}:asks'), '0', 'nor does one later');
+  });
+});
 
 const mode = (path: string): string => (statSync(path).mode & 0o777).toString(8);
 

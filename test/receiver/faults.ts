@@ -11,6 +11,7 @@ export class FullDisk implements FileSystem {
   readonly unlink = nodeFileSystem.unlink;
   readonly mkdir = nodeFileSystem.mkdir;
   readonly readdir = nodeFileSystem.readdir;
+  readonly punchHole = nodeFileSystem.punchHole;
 
   async rename(from: string, to: string): Promise<void> {
     this.#check('rename');

@@ -220,6 +220,18 @@ test('an ack that is not synced never costs a batch file', async (t) => {
   await again.close();
 });
 
+test('a route that exists is left as it is, also when its first batch is gone', async (t) => {
+  const spool = await Spool.open(await temporaryDirectory(t), options);
+  await spool.addRoute('r', { after: 0 });
+  for (let i = 0; i < 2; i += 1) await sealInline(spool, Buffer.from('x'));
+  await spool.recordSettled(2);
+  await spool.recordAck('r', 2);
+  assert.equal(spool.batch(1), undefined);
+  await spool.addRoute('r', { after: 0 });
+  assert.equal(spool.route('r')?.acked, 2);
+  await spool.close();
+});
+
 test('skip passes a batch without calling it confirmed', async (t) => {
   const spool = await Spool.open(await temporaryDirectory(t), options);
   await spool.addRoute('r', { after: 0 });

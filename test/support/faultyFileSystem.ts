@@ -68,6 +68,10 @@ export class FaultyFileSystem implements FileSystem {
     await nodeFileSystem.syncDirectory(path);
   }
 
+  async punchHole(handle: FileHandle, offset: number, length: number): Promise<void> {
+    await nodeFileSystem.punchHole(handle, offset, length);
+  }
+
   /** Counts the call; throws when its turn has come (or says that a write is to be short). */
   #pass(operation: Operation): 'short' | 'whole' {
     const count = (this.calls.get(operation) ?? 0) + 1;

@@ -187,7 +187,7 @@ export class JournalCapture {
     if (size === 0 && !trimmed) return { empty: true };
     const held = await heldFor(this.#spool, size, this.#limits);
     if (held !== null) return { held };
-    const journal = await openJournal(this.path);
+    const journal = await openJournal(this.#spool.fileSystem, this.path);
     try {
       let part: PartFile | null = null;
       for (let tries = 1; ; tries += 1) {
@@ -316,7 +316,7 @@ export class JournalCapture {
     if (through <= this.#spool.settledThrough) return;
     try {
       await settles.run(async () => {
-        const journal = await openJournal(this.path);
+        const journal = await openJournal(this.#spool.fileSystem, this.path);
         try {
           await journal.sync();
         } finally {

@@ -15,14 +15,16 @@ const PAGE_BYTES = 4096;
 const BLOCK_BYTES = 64 * PAGE_BYTES;
 
 export type Match =
-  /** The journal's first `length` bytes are the image. */
+  /** The journal's first `length` bytes are the image, or what a power cut left of it. */
   | { kind: 'leftover'; length: number }
-  /** All that the journal holds is a part of the image, the rest missing or zero. */
-  | { kind: 'prefix' }
+  /** All that the journal holds is what a power cut left of the image. */
+  | { kind: 'part' }
   | { kind: 'different' };
 
 export interface ImageSource {
   dir: string;
+  /** The present boot: what was sealed in another one may have been through a power cut. */
+  bootId: string;
   batch(sequence: number): SpoolBatch | undefined;
 }
 
@@ -34,82 +36,91 @@ interface Piece {
 }
 
 /**
- * Compares the journal's content with the image of `batch`. With `powerCut`, a prefix of the
- * image counts too.
+ * Compares the journal's content with the image of `batch`.
+ *
+ * A power cut leaves of bytes that were never synced what the file system had written back: page
+ * by page, in any order, and each page as it was at some moment, so a front part of it and zeros.
+ * A piece that was sealed in another boot may look like that, page for page. Where new bytes stand
+ * behind the image, something of it must be there, though: zeros alone could be theirs.
  */
 export async function compareWithImage(
   journal: FileHandle,
   batch: SpoolBatch,
   source: ImageSource,
-  { powerCut }: { powerCut: boolean },
 ): Promise<Match> {
   const { size } = await journal.stat();
   const length = batch.journalOffset + batch.bytes;
-  if (size === 0 || (size < length && !powerCut)) return { kind: 'different' };
+  const mayBeShort = batch.bootId !== source.bootId;
+  if (size === 0 || (size < length && !mayBeShort)) return { kind: 'different' };
   const pieces = imageOf(batch, source);
   if (pieces === undefined) return { kind: 'different' };
-  const here = Buffer.allocUnsafe(BLOCK_BYTES);
-  const sealed = Buffer.allocUnsafe(BLOCK_BYTES);
-  // Once a zero tail has begun, nothing but zeros may follow.
-  let zeroTail = false;
+  const found: Found = { torn: false, something: false };
+  const buffers = {
+    here: Buffer.allocUnsafe(BLOCK_BYTES),
+    sealed: Buffer.allocUnsafe(BLOCK_BYTES),
+  };
   for (const piece of pieces) {
     if (piece.start >= size) break;
+    const mayBeTorn = piece.batch.bootId !== source.bootId;
     const file = await openSpoolBatch(source.dir, piece.batch.location, piece.batch.bytes);
     try {
-      const answer = await comparePiece(journal, size, piece, file, here, sealed, {
-        powerCut,
-        zeroTail,
-      });
-      if (answer === 'different') return { kind: 'different' };
-      zeroTail = answer === 'zeroTail';
+      const end = Math.min(piece.end, size);
+      if (!(await samePiece(journal, { ...piece, end }, file, mayBeTorn, found, buffers))) {
+        return { kind: 'different' };
+      }
     } finally {
       await file.close();
     }
   }
-  if (size < length) return { kind: 'prefix' };
-  if (!zeroTail) return { kind: 'leftover', length };
-  // Behind a zero tail there is nothing: a longer journal was written after the cut.
-  return size === length ? { kind: 'prefix' } : { kind: 'different' };
+  if (size < length || (size === length && found.torn)) return { kind: 'part' };
+  if (found.torn && !found.something) return { kind: 'different' };
+  return { kind: 'leftover', length };
 }
 
-async function comparePiece(
+interface Found {
+  /** A page lacks bytes of the image. */
+  torn: boolean;
+  /** A page has bytes of the image that are not zeros. */
+  something: boolean;
+}
+
+/** Whether the journal holds the piece, or what is left of it; adds to `found`. */
+async function samePiece(
   journal: FileHandle,
-  size: number,
-  piece: Piece,
+  { batch, start, end }: Piece,
   file: OpenBatch,
-  here: Buffer,
-  sealed: Buffer,
-  state: { powerCut: boolean; zeroTail: boolean },
-): Promise<'equal' | 'zeroTail' | 'different'> {
-  let { zeroTail } = state;
-  const end = Math.min(piece.end, size);
-  // A hole is told from bytes page by page, counted from the start of the journal.
-  const holeEnd = piece.batch.trimmedBytes;
-  for (let at = piece.start; at < end; ) {
-    const inBatch = at - piece.batch.journalOffset;
-    let length = Math.min(BLOCK_BYTES, end - at);
-    if (at < holeEnd) length = Math.min(PAGE_BYTES, holeEnd - at, end - at);
-    const got = await readFully(journal, here, length, at);
-    await readFully(file.handle, sealed, length, file.offset + inBatch);
-    if (got < length) return 'different';
-    const now = here.subarray(0, length);
-    const then = sealed.subarray(0, length);
-    at += length;
-    if (!zeroTail && now.equals(then)) continue;
-    if (isZero(now, 0)) {
-      if (at > holeEnd) {
-        if (!state.powerCut) return 'different';
-        zeroTail ||= !now.equals(then);
-      }
-      continue;
+  mayBeTorn: boolean,
+  found: Found,
+  { here, sealed }: { here: Buffer; sealed: Buffer },
+): Promise<boolean> {
+  for (let at = start; at < end; ) {
+    // Blocks, and so pages, are those of the journal.
+    const length = Math.min(BLOCK_BYTES - (at % BLOCK_BYTES), end - at);
+    if ((await readFully(journal, here, length, at)) < length) return false;
+    await readFully(file.handle, sealed, length, file.offset + at - batch.journalOffset);
+    for (let from = 0; from < length; ) {
+      const to = Math.min(from + PAGE_BYTES - ((at + from) % PAGE_BYTES), length);
+      const now = here.subarray(from, to);
+      const then = sealed.subarray(from, to);
+      const isHole = at + from < batch.trimmedBytes && isZero(now, 0);
+      if (!isHole && !samePage(now, then, mayBeTorn, found)) return false;
+      from = to;
     }
-    if (zeroTail || !state.powerCut || at <= holeEnd) return 'different';
-    let same = 0;
-    while (now[same] === then[same]) same += 1;
-    if (!isZero(now, same)) return 'different';
-    zeroTail = true;
+    at += length;
   }
-  return zeroTail ? 'zeroTail' : 'equal';
+  return true;
+}
+
+function samePage(now: Buffer, then: Buffer, mayBeTorn: boolean, found: Found): boolean {
+  let same = now.length;
+  if (!now.equals(then)) {
+    if (!mayBeTorn) return false;
+    for (same = 0; now[same] === then[same]; ) same += 1;
+    if (!isZero(now, same)) return false;
+    found.torn = true;
+  }
+  found.something ||= !isZero(now.subarray(0, same), 0);
+  return true;
 }
 
 /** Pieces in the order of the journal; undefined when a piece is no longer held. */

@@ -1,7 +1,8 @@
 /** The journal as a file: opened for the lock, looked at by path and by descriptor. */
 import { constants, fstatSync, type Stats, statSync } from 'node:fs';
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import { type FileHandle, stat } from 'node:fs/promises';
 import { asError, FerryError, systemCode } from '../../common/errors.js';
+import type { FileSystem } from '../../common/fileSystem.js';
 
 /** Size in bytes. Throws JOURNAL_MISSING, JOURNAL_NOT_READABLE, JOURNAL_NOT_A_FILE. */
 export async function journalSize(path: string): Promise<number> {
@@ -15,9 +16,9 @@ export async function journalSize(path: string): Promise<number> {
 }
 
 /** Opens for reading and writing: an exclusive lock needs a writable descriptor. */
-export async function openJournal(path: string): Promise<FileHandle> {
+export async function openJournal(fileSystem: FileSystem, path: string): Promise<FileHandle> {
   try {
-    return await open(path, constants.O_RDWR);
+    return await fileSystem.open(path, constants.O_RDWR);
   } catch (error) {
     throw journalError(path, error);
   }

@@ -6,8 +6,8 @@
  * - same boot otherwise: only the newest seal can be open (the one before was truncated, or the
  *   newest says at which offset it followed it). Its image at the front of the journal: leftover.
  * - another boot (power cut): any unsettled truncation may have been undone, so every unsettled
- *   seal is compared, newest first, and a journal that is a mere prefix of an image, its rest
- *   missing or zero, is a leftover as well.
+ *   seal is compared, newest first, and a journal that holds what the cut left of an image, some
+ *   of its bytes missing or zero, is a leftover as well.
  * What follows a leftover is sealed as the next batch in the same hold; then the journal is
  * emptied. No image there: the truncation had happened, and all that is there is new.
  */
@@ -33,7 +33,7 @@ export async function recoverJournal(
   if (spool.trimMark !== null) return { found: 'trimmed', bytes: spool.trimMark.bytes };
   const open = openSeals(spool);
   if (open.length === 0) return { found: 'nothing' };
-  const journal = await openJournal(path);
+  const journal = await openJournal(spool.fileSystem, path);
   try {
     const lock = await lockJournal(journal.fd, path, signal);
     try {
@@ -67,9 +67,8 @@ async function underLock(
   const stats = statOpened(journal.fd, path);
   if (stats === undefined) throw journalReplaced(path);
   const hold = { spool, journal, path, lock, notes };
-  const powerCut = open[0]?.bootId !== spool.bootId;
   for (const seal of stats.size === 0 ? [] : open) {
-    const match = await compareWithImage(journal, seal, spool, { powerCut });
+    const match = await compareWithImage(journal, seal, spool);
     if (match.kind === 'different') continue;
     if (match.kind === 'leftover' && stats.size > match.length) {
       const { batch, lockHeldMs } = await sealAndTruncate(hold, {

@@ -8,7 +8,6 @@
  * punch. From the mark on the part file is the only copy of [0, mark) and is never dropped.
  */
 import type { FileHandle } from 'node:fs/promises';
-import { trim } from 'fs-native-extensions';
 import { crashPoint } from '../../common/crashPoints.js';
 import type { Spool } from '../spool/spool.js';
 import type { PartFile } from './partFile.js';
@@ -42,7 +41,7 @@ export async function releasePrefix(
     const from = part.trimmed;
     part.trimmed = mark;
     crashPoint('capture.trimMarked');
-    await trim(journal.fd, from, mark - from);
+    await spool.fileSystem.punchHole(journal, from, mark - from);
     crashPoint('capture.trimmed');
   }
   return part.trimmed;

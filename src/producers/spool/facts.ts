@@ -62,6 +62,24 @@ export type Fact =
   | { t: 'blobConfirmed'; link: string; version: number; d: string }
   | { t: 'blobDone'; link: string; version: number };
 
+/**
+ * Facts whose loss means "once more" and nothing else: they are written without a sync, and a
+ * producer that finds them in the log need not know whether a power cut could still take them.
+ */
+const MAY_VANISH: ReadonlySet<Fact['t']> = new Set([
+  'truncated',
+  'settled',
+  'orphaned',
+  'accepted',
+  'ack',
+  'blobConfirmed',
+  'blobDone',
+]);
+
+export function mayVanish(fact: Fact): boolean {
+  return MAY_VANISH.has(fact.t);
+}
+
 /** Where a record came to lie: its segment's file name and the offset of its payload there. */
 export interface FactPlace {
   file: string;

@@ -11,7 +11,7 @@ import { constants } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { FerryError, systemCode } from '../../common/errors.js';
 import type { FileSystem } from '../../common/fileSystem.js';
-import type { Fact } from './facts.js';
+import { type Fact, mayVanish } from './facts.js';
 import { readFully } from './handles.js';
 import { type SegmentScan, scanSegment } from './record.js';
 import { SpoolState } from './state.js';
@@ -26,6 +26,11 @@ export interface LoadedSpool {
   torn: boolean;
   /** So many bytes of it are known to be durable. */
   durableEnd: number;
+  /**
+   * Behind that stands something that its reader will act on. Whoever wrote it may have been
+   * killed before its sync, and then only the page cache has it.
+   */
+  mustSync: boolean;
   /** Inline payload in it, dead or alive. */
   inlineBytes: number;
   /** Every file that counts for the spool, with its size. */
@@ -92,8 +97,11 @@ export async function loadSpool(
     }
     const state = new SpoolState();
     let inlineBytes = 0;
+    let mustSync = false;
     for (const record of scan.records) {
-      state.apply(record.meta as Fact, { file: name, payloadOffset: record.payloadOffset });
+      const fact = record.meta as Fact;
+      state.apply(fact, { file: name, payloadOffset: record.payloadOffset });
+      mustSync ||= record.end > scan.synced && !mayVanish(fact);
       inlineBytes += record.payloadBytes;
     }
     const files = new Map([[name, scan.validEnd]]);
@@ -104,6 +112,7 @@ export async function loadSpool(
       end: scan.validEnd,
       torn: scan.validEnd < content.length,
       durableEnd: scan.synced,
+      mustSync,
       inlineBytes,
       files,
       strays,

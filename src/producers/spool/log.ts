@@ -15,6 +15,7 @@
  */
 import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { crashPoint } from '../../common/crashPoints.js';
 import { asError, FerryError, systemCode } from '../../common/errors.js';
 import type { FileSystem } from '../../common/fileSystem.js';
 import { Semaphore } from '../../common/semaphore.js';
@@ -228,7 +229,8 @@ export class SegmentLog implements HandleOwner {
     await this.#fileSystem.syncDirectory(above);
     for (let level = 0; level < STATE_LEVELS; level += 1) {
       above = dirname(above);
-      if (syncedAncestors.has(above)) return;
+      // Each for itself: the one above may have failed, or is still under way for another spool.
+      if (syncedAncestors.has(above)) continue;
       // It may belong to somebody else, who made it durable then.
       await this.#fileSystem.syncDirectory(above).catch((error: unknown) => {
         if (systemCode(error) !== 'EACCES' && systemCode(error) !== 'EPERM') throw error;
@@ -283,6 +285,7 @@ export class SegmentLog implements HandleOwner {
     this.#inlineBytes = 0;
     this.#rollAt = Math.max(SEGMENT_BYTES, record.length * CHECKPOINT_SHARE);
     this.files.set(name, record.length);
+    crashPoint('spool.rolled');
   }
 
   async #removeUnfinished(path: string, handle: FileHandle | undefined): Promise<void> {

@@ -8,6 +8,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
+import { crashPoint } from '../../common/crashPoints.js';
 import { FerryError, systemCode } from '../../common/errors.js';
 import { type FileSystem, nodeFileSystem } from '../../common/fileSystem.js';
 import { type OpenBatch, openSpoolBatch } from './batchReader.js';
@@ -82,9 +83,10 @@ export class Spool extends StateView {
     if (loaded.torn) await cutTail(`${dir}/${segmentName(loaded.segment)}`, fileSystem, loaded.end);
     const spool = new Spool(dir, loaded, options);
     try {
-      // A seal that was written but not synced when its producer was killed is published from now
-      // on, so it has to become what it looks like.
-      if (spool.lastSequence > spool.settledThrough) await spool.sync();
+      // A fact that was written but not synced when its producer was killed is acted on from now
+      // on (a seal is published, a blob is sent under its version), so it has to become what it
+      // looks like.
+      if (loaded.mustSync) await spool.sync();
       spool.#reclaimLater();
     } catch (error) {
       await spool.close();
@@ -209,6 +211,7 @@ export class Spool extends StateView {
    * below `lastSequence` needs every batch from there to be held still, else ROUTE_START_GONE.
    */
   async addRoute(destination: string, { after }: { after: number }): Promise<void> {
+    if (this.state.routes.has(destination)) return;
     for (let seq = after + 1; seq <= this.lastSequence; seq += 1) {
       if (this.state.batches.has(seq)) continue;
       throw new FerryError('ROUTE_START_GONE', `batch ${seq} is no longer in the spool`, {
@@ -378,11 +381,13 @@ export class Spool extends StateView {
       if (garbage.length === 0) continue;
       try {
         await this.sync();
+        crashPoint('spool.freeing');
         for (const name of garbage) {
           await this.fileSystem.unlink(`${this.dir}/${name}`).catch((error: unknown) => {
             if (systemCode(error) !== 'ENOENT') throw error;
           });
           this.#log.files.delete(name);
+          crashPoint('spool.freed');
         }
       } catch {
         // Housekeeping: it is tried again after the next ack, and a sick disk stops the captures.
@@ -440,6 +445,7 @@ async function create(dir: string, fileSystem: FileSystem, journal: string): Pro
     end: record.length,
     torn: false,
     durableEnd: 0,
+    mustSync: false,
     inlineBytes: 0,
     files: new Map([[segmentName(1), record.length]]),
     strays: [],

@@ -15,7 +15,7 @@
     | {'stale'} no such route, or another generation
 ]]
 redis.call('HDEL', KEYS[1], '') -- as in ack.lua: allowed when memory is full
-local r = redis.call('HMGET', KEYS[1], 'generation', 'head', 'tail', 'lease')
+local r = redis.call('HMGET', KEYS[1], 'generation', 'head', 'tail', 'lease', 'previous')
 if not r[1] or r[1] ~= ARGV[1] then return { 'stale' } end
 local seq, head = tonumber(ARGV[2]), tonumber(r[2])
 if head < seq then return { 'behind', head } end
@@ -27,15 +27,16 @@ if head == seq then
   head = seq + 1
   redis.call('HSET', KEYS[1], 'head', head, 'holder', '', 'lease', 0,
     'blocked', '', 'attempts', 0, 'error', '', 'resend', 0, 'survived', 1)
-  local given = redis.call('HGET', KEYS[2], seq)
-  if given then
-    local payload = cjson.decode(given).payload
-    if payload.kind == 'chunks' then
-      for i = 0, payload.count - 1 do redis.call('UNLINK', payload.prefix .. i) end
-    end
-    redis.call('HDEL', KEYS[2], seq)
-  end
   redis.call('PUBLISH', ARGV[3], 'ack ' .. ARGV[4])
+end
+-- Asked again, too, as in ack.lua. What was confirmed after all is freed by its successor.
+local given = redis.call('HGET', KEYS[2], seq)
+if given and tonumber(r[5]) < seq then
+  local payload = cjson.decode(given).payload
+  if payload.kind == 'chunks' then
+    for i = 0, payload.count - 1 do redis.call('UNLINK', payload.prefix .. i) end
+  end
+  redis.call('HDEL', KEYS[2], seq)
 end
 local answer = { 'skipped', head, tonumber(r[3]) }
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', seq, 'LIMIT', 0, 100)) do
