@@ -11,6 +11,7 @@ import { requirePicolisp } from '../support/picolisp.js';
 import { until } from '../support/process.js';
 import { tempDir } from '../support/tempDir.js';
 import type { Case } from './cases.js';
+import { connectionCases } from './connectionCases.js';
 import { daemonCases } from './daemonCases.js';
 import { processesOf } from './daemons.js';
 import { folderCases } from './folderCases.js';
@@ -82,7 +83,7 @@ function digest(text: string): string {
 }
 
 describe('one connection', { concurrency: AT_ONCE }, () => {
-  for (const [index, one] of oneShotCases.entries()) {
+  for (const [index, one] of [...oneShotCases, ...connectionCases].entries()) {
     test(one.name, () => playCase(one, index));
   }
 });
