@@ -1,6 +1,7 @@
 import { FAULTS, Findings, say } from './findings.js';
 import { Household } from './household.js';
 import { type ChaosOptions, parseOptions, USAGE, UsageError } from './options.js';
+import { endWithParent } from './program.js';
 import { delivery, misfortunes } from './run.js';
 import { Site } from './site.js';
 
@@ -8,8 +9,6 @@ import { Site } from './site.js';
  * Lets a whole site go wrong again and again, and counts what arrived: nothing may be lost,
  * doubled or out of order, whatever is killed, stopped, flushed or restored.
  */
-
-const PARENT_LOOK_MS = 1_000;
 
 async function main(options: ChaosOptions): Promise<boolean> {
   const { minutes, seed, peer, payloads, journals } = options;
@@ -47,17 +46,6 @@ async function main(options: ChaosOptions): Promise<boolean> {
   } finally {
     await household.close();
   }
-}
-
-/** Signals end at once, and everything with us: the `exit` of the household tidies up. */
-function endWithParent(): void {
-  process.on('SIGINT', () => process.exit(130));
-  process.on('SIGTERM', () => process.exit(143));
-  process.on('SIGHUP', () => process.exit(129));
-  const parent = process.ppid;
-  setInterval(() => {
-    if (process.ppid !== parent) process.exit(143);
-  }, PARENT_LOOK_MS).unref();
 }
 
 try {

@@ -16,13 +16,19 @@ export class ChaosRedis {
   #child: Child | null = null;
   #hasCopy = false;
 
-  private constructor(household: Household, server: RedisServer) {
+  readonly #fsync: 'always' | 'everysec';
+
+  private constructor(household: Household, server: RedisServer, fsync: 'always' | 'everysec') {
     this.#household = household;
     this.#server = server;
+    this.#fsync = fsync;
   }
 
-  static async start(household: Household): Promise<ChaosRedis> {
-    const redis = new ChaosRedis(household, await findRedisServer());
+  static async start(
+    household: Household,
+    fsync: 'always' | 'everysec' = 'always',
+  ): Promise<ChaosRedis> {
+    const redis = new ChaosRedis(household, await findRedisServer(), fsync);
     await mkdir(redis.#dir);
     await redis.start();
     return redis;
@@ -44,7 +50,7 @@ export class ChaosRedis {
       unixsocketperm: '600',
       dir: this.#dir,
       appendonly: 'yes',
-      appendfsync: 'always',
+      appendfsync: this.#fsync,
       save: '',
       'maxmemory-policy': 'noeviction',
     };

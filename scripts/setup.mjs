@@ -4,11 +4,12 @@
  * peers that they talk to. Every step looks first, so a second run does nothing and needs no network.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { ensureBuilt } from './build.mjs';
 import { ensurePackages } from './packages.mjs';
 import { CACHE_DIR, isMain, main, run, SetupError, say, usePath, which } from './shared.mjs';
+import { unpackServer } from './unpack.mjs';
 
 const isRoot = process.getuid?.() === 0;
 const REDIS_DIR = join(CACHE_DIR, 'redis');
@@ -87,56 +88,15 @@ function aptInstall(name) {
   }
 }
 
-/**
- * Without root: downloads the package and the libraries it lacks, and unpacks them into the clone.
- * Debian's redis-tools holds the server under the name redis-check-rdb.
- */
+/** Without root. Debian's redis-tools holds the server under the name redis-check-rdb. */
 function unpackRedis() {
-  say('unpacking redis-tools into .cache/redis');
-  const root = join(REDIS_DIR, 'root');
-  const downloads = join(REDIS_DIR, 'downloads');
-  rmSync(REDIS_DIR, { recursive: true, force: true });
-  for (const directory of [root, downloads, REDIS_BIN]) mkdirSync(directory, { recursive: true });
-  const names = [
-    'redis-tools',
-    ...dependenciesOf('redis-tools').filter((name) => !isInstalled(name)),
-  ];
-  try {
-    run('apt-get', ['download', '-q', ...names], { cwd: downloads });
-  } catch (error) {
-    throw new SetupError(
-      `cannot download ${names.join(' ')} (are there package lists? \`apt-get update\` as root makes them)\n${error.message}`,
-    );
-  }
-  for (const file of readdirSync(downloads)) run('dpkg', ['-x', join(downloads, file), root]);
-  rmSync(downloads, { recursive: true });
-  const server = join(root, 'usr/bin/redis-server');
-  if (!existsSync(server)) symlinkSync('redis-check-rdb', server);
-  // None when the system has them all.
-  const libraryDir = join(root, 'usr/lib');
-  const libraries = existsSync(libraryDir)
-    ? [libraryDir, ...readdirSync(libraryDir).map((name) => join(libraryDir, name))]
-    : [];
-  // The wrapper comes last: it is what tells the next run that all is there.
-  writeFileSync(
-    join(REDIS_BIN, 'redis-server'),
-    `#!/bin/sh\nexport LD_LIBRARY_PATH='${libraries.join(':')}'\nexec '${server}' "$@"\n`,
-    { mode: 0o755 },
-  );
-  usePath(REDIS_BIN);
-}
-
-/** The libraries that a package is linked with. */
-function dependenciesOf(name) {
-  const output = run('apt-cache', ['depends', '--important', name]);
-  return [...output.matchAll(/^\s*(?:Pre)?Depends: (lib[a-z0-9.+-]+)$/gm)].map((match) => match[1]);
-}
-
-function isInstalled(name) {
-  const { stdout } = spawnSync('dpkg-query', ['-W', '-f', '$' + '{Status}', name], {
-    encoding: 'utf8',
+  unpackServer({
+    dir: REDIS_DIR,
+    packageName: 'redis-tools',
+    program: 'redis-check-rdb',
+    name: 'redis-server',
   });
-  return /ok installed/.test(stdout ?? '');
+  usePath(REDIS_BIN);
 }
 
 if (isMain(import.meta.url)) await main(setup);

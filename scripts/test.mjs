@@ -2,18 +2,9 @@
 /**
  * Sets everything up and runs the tests. Arguments filter by file name: `npm test -- embedded`.
  */
-import { join, relative } from 'node:path';
+import { runTests } from './runTests.mjs';
 import { ensureOpenssl, ensurePicoLisp, setup } from './setup.mjs';
-import { filesBelow, main, ROOT, runThrough, SetupError } from './shared.mjs';
-
-/**
- * For one whole file, too: the runner counts it as a test. Too short fails a crash test on a slow
- * machine; too long only delays the news of a test that waits for what never comes.
- */
-const TEST_TIMEOUT_MS = 900_000;
-
-/** Files at once: each may run several servers, and the crash tests are about time. */
-const CONCURRENCY = 2;
+import { main } from './shared.mjs';
 
 await main(() => {
   setup();
@@ -21,22 +12,5 @@ await main(() => {
   ensurePicoLisp();
   const filters = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
   const flags = process.argv.slice(2).filter((argument) => argument.startsWith('--'));
-  const files = filesBelow(join(ROOT, 'dist/test'))
-    .filter((file) => file.endsWith('.test.js'))
-    .filter((file) => filters.length === 0 || filters.some((part) => matches(file, part)));
-  if (files.length === 0) throw new SetupError(`no test file matches ${filters.join(' ')}`);
-  return runThrough(process.execPath, [
-    '--test',
-    '--test-reporter=spec',
-    '--test-force-exit',
-    `--test-timeout=${TEST_TIMEOUT_MS}`,
-    `--test-concurrency=${CONCURRENCY}`,
-    ...flags,
-    ...files,
-  ]);
+  return runTests(filters, flags);
 });
-
-/** `test/cli/config.test.ts`, `cli/config` and `config` all name the same file. */
-function matches(file, part) {
-  return relative(join(ROOT, 'dist'), file).includes(part.replace(/\.ts$/, '.js'));
-}

@@ -5,6 +5,7 @@ import { addGlobalOptions } from './options.js';
 import { producerCommand } from './producer.js';
 import { receiverCommand } from './receiver.js';
 import { runCommand } from './run.js';
+import { skipCommand } from './skip.js';
 import { statusCommand } from './status.js';
 import { pauseCommand, replayCommand, resumeCommand } from './verdict.js';
 import { workerCommand } from './worker.js';
@@ -27,6 +28,7 @@ export function createProgram(): Command {
     pauseCommand(),
     resumeCommand(),
     replayCommand(),
+    skipCommand(),
     configCommand(),
   ];
   for (const command of commands) program.addCommand(command);

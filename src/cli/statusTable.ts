@@ -13,6 +13,7 @@ export function renderStatus(report: StatusReport, options: { color: boolean }):
     redis.ok
       ? `Redis: ok, durability ${redis.durability ?? 'unknown'}`
       : colors.red(`Redis: not reachable${redis.error === null ? '' : `, ${redis.error}`}`),
+    ...(redis.ok && redis.error !== null ? [colors.yellow(`    ${redis.error}`)] : []),
     '',
   ];
   if (routes.length === 0) return `${[...lines, 'No routes yet.'].join('\n')}\n`;

@@ -1,7 +1,13 @@
+import { readFileSync, unlinkSync } from 'node:fs';
+
 /**
  * Named places between "bytes are in the journal" and "receiver has confirmed and the spool is
- * free". A test names one in `FERRY_CRASH_AT` (`name` or `name:N` for the Nth passing) and the
- * process kills itself there with SIGKILL, as a power switch would.
+ * free". A test names some in `FERRY_CRASH_AT` (`name`, or `name:N` for the Nth passing, with
+ * commas between them) and the process kills itself there with SIGKILL, as a power switch would.
+ *
+ * With `FERRY_CRASH_PID_FILE` another process is killed instead, a Redis for example: the one whose
+ * id stands in that file. It is dead when this process goes on. The file is removed, so that it is
+ * killed once; a point that is passed while there is no file is armed for its next passing.
  */
 export const CRASH_POINTS = [
   'capture.precopied',
@@ -22,6 +28,13 @@ export const CRASH_POINTS = [
   'worker.acked',
   'worker.promoted',
   'producer.ackRecorded',
+  'transfer.wished',
+  'transfer.uploaded',
+  'transfer.taken',
+  'skip.kept',
+  'skip.recorded',
+  'skip.applied',
+  'skip.audited',
   'spool.rolled',
   'spool.freeing',
   'spool.freed',
@@ -40,12 +53,52 @@ export const CRASH_POINTS = [
 
 export type CrashPoint = (typeof CRASH_POINTS)[number];
 
-const [armedName, armedCount] = (process.env['FERRY_CRASH_AT'] ?? '').split(':');
-let passingsLeft = Number(armedCount ?? 1);
+/** Passings that are left of each armed point. */
+const armed = new Map<string, number>();
+for (const point of (process.env['FERRY_CRASH_AT'] ?? '').split(',')) {
+  const [name = '', count = '1'] = point.split(':');
+  armed.set(name, Number(count));
+}
+const pidFile = process.env['FERRY_CRASH_PID_FILE'];
 
-/** Does nothing unless this very point is armed; then the process does not come back. */
+/** Does nothing unless this very point is armed; then this process, or the named one, is killed. */
 export function crashPoint(name: CrashPoint): void {
-  if (armedName !== name) return;
-  passingsLeft -= 1;
-  if (passingsLeft <= 0) process.kill(process.pid, 'SIGKILL');
+  const passings = armed.get(name);
+  if (passings === undefined) return;
+  armed.set(name, Math.max(1, passings - 1));
+  if (passings > 1) return;
+  if (pidFile === undefined) process.kill(process.pid, 'SIGKILL');
+  else if (killOther(pidFile)) {
+    armed.delete(name);
+    process.stderr.write(`crash point ${name}\n`);
+  }
+}
+
+/** How long the kernel may take to end a process that was killed. */
+const DEATH_MS = 5_000;
+
+function killOther(file: string): boolean {
+  let pid: number;
+  try {
+    pid = Number(readFileSync(file, 'utf8'));
+    unlinkSync(file);
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    return false; // not there now
+  }
+  const deadline = performance.now() + DEATH_MS;
+  while (isAlive(pid)) {
+    if (performance.now() > deadline) throw new Error(`process ${pid} does not end`);
+  }
+  return true;
+}
+
+/** One that is dead and only waits to be collected is not alive. Linux, as the tests are. */
+function isAlive(pid: number): boolean {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return !/^[ZX]/.test(stat.slice(stat.lastIndexOf(')') + 2));
+  } catch {
+    return false;
+  }
 }

@@ -2,9 +2,6 @@ import { mkdir } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import type { Logger } from 'pino';
 import { audit } from '../common/audit.js';
-import { FerryError } from '../common/errors.js';
-import { parseRouteName } from '../common/identity.js';
-import { globToRegExp } from '../config/glob.js';
 import type { FerryConfig } from '../config/model.js';
 import { findRunningRedis } from '../queue/embedded/findRunning.js';
 import { JobQueues } from '../queue/jobQueues.js';
@@ -12,6 +9,8 @@ import { batchJobId, Keys } from '../queue/keys.js';
 import { RouteOrder } from '../queue/routeOrder.js';
 import { ScriptConnection } from '../queue/scriptConnection.js';
 import { wakeHead } from '../queue/wake.js';
+import { redisNotRunning } from './notRunning.js';
+import { routesNamed } from './routeNames.js';
 
 /** What an operator can say about routes; none of it can change their order. */
 export type VerdictKind =
@@ -38,7 +37,7 @@ export async function applyVerdict(
   pattern: string,
 ): Promise<string[]> {
   const target = await findRunningRedis(config);
-  if (target === null) throw notRunning('the embedded Redis is not running');
+  if (target === null) throw redisNotRunning('the embedded Redis is not running');
   const keys = new Keys(config.redis.prefix);
   const scripts = new ScriptConnection(target, log);
   const queues = new JobQueues(target, keys, log);
@@ -46,13 +45,13 @@ export async function applyVerdict(
   try {
     const patience = new Promise<never>((_, reject) => {
       timer = setTimeout(
-        () => reject(scripts.refusal ?? notRunning('Redis does not answer')),
+        () => reject(scripts.refusal ?? redisNotRunning('Redis does not answer')),
         PATIENCE_MS,
       );
     });
     await Promise.race([scripts.ready(), patience]);
     const order = new RouteOrder(scripts, keys);
-    const routes = named(pattern, (await order.routes()).sort());
+    const routes = routesNamed(pattern, (await order.routes()).sort());
     for (const route of routes) {
       await applyToRoute(order, queues, kind, route);
       await scripts.client.publish(keys.news(), `ack ${route}`);
@@ -80,31 +79,4 @@ async function applyToRoute(
     // One that sleeps until its interval is over is to be tried now.
     await queues.promoteBatch(batchJobId(route, after.generation, after.head));
   }
-}
-
-function named(pattern: string, routes: readonly string[]): string[] {
-  const exact = routes.filter((route) => route === pattern);
-  if (exact.length > 0) return exact;
-  const ofJournal = routes.filter((route) => parseRouteName(route).journal === pattern);
-  if (ofJournal.length === 1) return ofJournal;
-  if (ofJournal.length > 1) {
-    throw new FerryError('ROUTE_AMBIGUOUS', `journal ${pattern} has ${ofJournal.length} routes`, {
-      kind: 'usage',
-      hint: `name one of ${ofJournal.join(', ')}, or all of them: '${pattern}@*'`,
-    });
-  }
-  const glob = globToRegExp(pattern);
-  const matching = routes.filter((route) => glob.test(route));
-  if (matching.length > 0) return matching;
-  throw new FerryError('ROUTE_UNKNOWN', `no route is named ${pattern}`, {
-    kind: 'usage',
-    hint: 'ferry status lists them; a route is known once its journal was captured',
-  });
-}
-
-function notRunning(what: string): FerryError {
-  return new FerryError('REDIS_NOT_RUNNING', what, {
-    kind: 'redis',
-    hint: 'start the producer first; a pause is kept across its restarts',
-  });
 }

@@ -3,15 +3,18 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { audit } from '../common/audit.js';
 import { asError, FerryError, systemCode } from '../common/errors.js';
-import { routeName } from '../common/identity.js';
+import { parseRouteName, routeName } from '../common/identity.js';
 import type { Semaphore } from '../common/semaphore.js';
 import type { FerryConfig, JournalConfig } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
+import type { Ask, GivenUp } from '../queue/asks.js';
 import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
 import type { TransferSubject } from '../queue/payload/transfer.js';
+import { redisFull } from '../queue/trouble.js';
 import { BlobFeed } from './blobFeed.js';
 import { JournalCapture } from './capture/capture.js';
 import type { CaptureNote, RecoveryOutcome } from './capture/outcomes.js';
+import { finishSkips, giveUp } from './giveUp.js';
 import { sourceOfBatch, sourceOfFile } from './payloadSource.js';
 import { retireRoute } from './retire.js';
 import { RouteFeed } from './routeFeed.js';
@@ -36,6 +39,7 @@ export interface PipelineParts {
  *
  *     spool open, leftover of a crash taken out   (once, with or without Redis)
  *     routes: open for this Redis run, acks taken over
+ *     what an operator asked for
  *     links of blobs seen
  *     capture, when a route has nothing waiting or the journal is large
  *     routes: fed;  blobs: fed, finished
@@ -54,6 +58,8 @@ export class JournalPipeline {
   #capture: JournalCapture | null = null;
   #routes: RouteFeed[] = [];
   #blobs: BlobFeed | null = null;
+  /** What operators ask for, until a turn has carried it out. */
+  readonly #asks: PendingAsk[] = [];
   #turn: Promise<void> | null = null;
   #again = false;
   #stopped = false;
@@ -101,6 +107,18 @@ export class JournalPipeline {
     if (this.#blobs?.pending) await this.#blobs.wake();
   }
 
+  /**
+   * Carries out what an operator asks for, in a turn.
+   *
+   * @throws FerryError as `giveUp`, or what keeps the journal's turns from ending
+   */
+  carryOut(ask: Ask): Promise<GivenUp> {
+    return new Promise((resolve, reject) => {
+      this.#asks.push({ ask, resolve, reject });
+      this.look();
+    });
+  }
+
   /** Opens what a worker wants to read; a sentence when it is not there. */
   async openSubject(subject: TransferSubject): Promise<PayloadSource | string> {
     const spool = this.#spool;
@@ -133,9 +151,12 @@ export class JournalPipeline {
         if (this.#problem === '') this.#saidProblem = '';
       } catch (error) {
         this.#sayProblem(error);
+        for (const { reject } of this.#asks.splice(0)) reject(error);
         this.#lookIn(this.journal.intervalMs);
       }
     } while (this.#again && !this.#stopped);
+    // One that came to nothing is not carried out behind the back of whoever asked.
+    for (const { ask, reject } of this.#asks.splice(0)) reject(notNow(ask.route));
   }
 
   async #oneTurn(): Promise<void> {
@@ -152,6 +173,10 @@ export class JournalPipeline {
 
     await this.#retireOrphans(spool);
     for (const route of this.#routes) await route.step();
+    if (this.#asks.length > 0) {
+      await this.#answerAsks(spool);
+      for (const route of this.#routes) await route.step();
+    }
     const links = (await this.#blobs?.scan()) ?? [];
     const outcome = await this.#captureIfDue(capture);
     if (outcome !== 'waits') await this.#blobs?.take(links, spool.lastSequence);
@@ -159,6 +184,9 @@ export class JournalPipeline {
       this.#p.onActive();
       for (const route of this.#routes) await route.step();
       this.#again = true; // commits that came meanwhile
+    }
+    if (this.#routes.some((route) => route.waitsForMemory)) {
+      this.#sayProblem(redisFull('batches wait in the spool'));
     }
     if (this.#blobs?.pending) {
       await this.#blobs.step();
@@ -360,7 +388,19 @@ export class JournalPipeline {
       if (!orphaned) continue;
       await retireRoute({ access, payloads, spool }, this.journal.name, destination, destination);
     }
+    // A kill may have come between the operator's word and its end, for routes that have no feed.
+    const fed = new Set(this.#routes.map(({ destination }) => destination));
+    for (const { destination } of [...spool.unfinishedSkips()]) {
+      if (!fed.has(destination)) await finishSkips({ ...this.#p, spool }, destination);
+    }
     this.#orphansRetired = true;
+  }
+
+  async #answerAsks(spool: Spool): Promise<void> {
+    for (const { ask, resolve, reject } of this.#asks.splice(0)) {
+      const { destination } = parseRouteName(ask.route);
+      await giveUp({ ...this.#p, spool }, destination, ask).then(resolve, reject);
+    }
   }
 
   #lookIn(ms: number): void {
@@ -388,9 +428,24 @@ export class JournalPipeline {
     this.#saidProblem = code;
     this.#p.log.error(
       { journal: this.journal.name, err: error },
-      'the journal is left as it is; tried again at its interval',
+      code === 'REDIS_FULL'
+        ? 'the head of each route goes on; the others follow when there is room'
+        : 'the journal is left as it is; tried again at its interval',
     );
   }
+}
+
+function notNow(route: string): FerryError {
+  return new FerryError('SKIP_UNSURE', `the producer cannot look at ${route} now`, {
+    kind: 'storage',
+    hint: 'see its log: Redis may have gone away; then say it again',
+  });
+}
+
+interface PendingAsk {
+  ask: Ask;
+  resolve(given: GivenUp): void;
+  reject(error: unknown): void;
 }
 
 /** What a recovery found, for the log: numbers, never bytes. */

@@ -1,7 +1,18 @@
 import { open } from 'node:fs/promises';
 import { FerryError } from '../common/errors.js';
-import type { PayloadSource } from '../queue/payload/payloadStore.js';
+import type { FerryConfig } from '../config/model.js';
+import type { QueueAccess } from '../queue/access.js';
+import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
+import { RedisPayloads } from '../queue/payload/redisPayloads.js';
+import { SpoolPayloads } from '../queue/payload/spoolPayloads.js';
 import type { Spool } from './spool/spool.js';
+
+/** The store that the configuration asks for. */
+export function payloadsOf(config: FerryConfig, access: QueueAccess): PayloadStore {
+  return config.payloads === 'redis'
+    ? new RedisPayloads(access.data, access.keys)
+    : new SpoolPayloads(config.stateDir);
+}
 
 /** A sealed batch, readable in ranges. The caller closes it. */
 export async function sourceOfBatch(spool: Spool, sequence: number): Promise<PayloadSource> {

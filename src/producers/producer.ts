@@ -9,13 +9,13 @@ import type { FerryConfig, JournalConfig } from '../config/model.js';
 import { checkCollisions, resolveJournal, ruleFor, ruleMatches } from '../config/routes.js';
 import type { QueueAccess } from '../queue/access.js';
 import type { PayloadStore } from '../queue/payload/payloadStore.js';
-import { RedisPayloads } from '../queue/payload/redisPayloads.js';
-import { SpoolPayloads } from '../queue/payload/spoolPayloads.js';
 import { TransferServer } from '../queue/payload/transferServer.js';
 import { LINK_PREFIX } from './blobFeed.js';
 import { readBootId } from './capture/bootId.js';
 import { type DirectoryLock, lockDirectory } from './capture/directoryLock.js';
 import { JournalPipeline } from './journalPipeline.js';
+import { OperatorDesk } from './operatorDesk.js';
+import { payloadsOf } from './payloadSource.js';
 import { spooledJournals } from './spoolFiles.js';
 import { DirectoryWatcher } from './watch/watcher.js';
 
@@ -59,6 +59,7 @@ class ProducerRole implements Role {
   readonly #captures = new Semaphore(CAPTURES_AT_ONCE);
   readonly #payloads: PayloadStore;
   readonly #stopListening: (() => void)[] = [];
+  readonly #desk: OperatorDesk;
   #transfers: TransferServer | null = null;
   #bootId = '';
   #looks = 0;
@@ -70,10 +71,12 @@ class ProducerRole implements Role {
     this.#config = config;
     this.#access = access;
     this.#log = log.child({ role: 'producer' });
-    this.#payloads =
-      config.payloads === 'redis'
-        ? new RedisPayloads(access.data, access.keys)
-        : new SpoolPayloads(config.stateDir);
+    this.#payloads = payloadsOf(config, access);
+    this.#desk = new OperatorDesk(
+      access,
+      (journal) => this.#pipelines.get(journal) ?? null,
+      this.#log,
+    );
     this.failed = new Promise<never>((_, reject) => {
       this.#fail = reject;
     });
@@ -95,6 +98,7 @@ class ProducerRole implements Role {
       this.#access.subscriber.listen(this.#access.keys.news(), (news) => this.#onNews(news)),
       this.#access.scripts.onReady(() => {
         for (const pipeline of this.#pipelines.values()) pipeline.redisChanged();
+        this.#desk.look();
       }),
     );
     try {
@@ -250,9 +254,10 @@ class ProducerRole implements Role {
     void watcher.start();
   }
 
-  /** `ack <route>` or `blob <route> <key> <version>`. */
+  /** `ack <route>`, `ask <route>` or `blob <route> <key> <version>`. */
   #onNews(news: string): void {
     const [what, route] = news.split(' ');
+    if (what === 'ask') this.#desk.look();
     if ((what !== 'ack' && what !== 'blob') || route === undefined) return;
     this.#pipelines.get(parseRouteName(route).journal)?.look();
   }
@@ -267,6 +272,7 @@ class ProducerRole implements Role {
   async #lookAtPending(): Promise<void> {
     this.#looks += 1;
     const wake = this.#looks % LOOKS_PER_WAKE === 0;
+    this.#desk.look();
     for (const pipeline of this.#pipelines.values()) {
       if (!pipeline.pending || this.#abort.signal.aborted) continue;
       pipeline.look();

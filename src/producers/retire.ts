@@ -22,7 +22,10 @@ export async function removeJobs(
   state: RouteState,
 ): Promise<void> {
   let last: Awaited<ReturnType<QueueAccess['order']['accepted']>> = null;
-  for (let seq = Math.max(1, state.head - 1); seq <= state.tail; seq += 1) {
+  // The last confirmed one is still there; behind it some may have been skipped.
+  const held = [state.previous];
+  for (let seq = state.head; seq <= state.tail; seq += 1) held.push(seq);
+  for (const seq of held) {
     const old = await access.order.accepted(route, seq);
     if (old === null) continue;
     last = old;
@@ -52,7 +55,8 @@ export async function retireRoute(
   const route = routeName(journal, destination);
   const state = await access.order.state(route);
   if (state === null || state.stream !== spool.stream) return false;
-  await spool.recordAck(keptAs, state.head - 1); // monotone: an older one changes nothing
+  // Monotone: an older one changes nothing, and a skip is in the spool before it is in Redis.
+  await spool.recordAck(keptAs, state.head - 1);
   await removeJobs(parts, route, state);
   for (const blob of spool.pendingBlobs()) {
     const id = blobJobId(route, spool.stream, blobKey(blob.link), blob.version);

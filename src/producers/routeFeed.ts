@@ -5,14 +5,16 @@ import { FerryError } from '../common/errors.js';
 import { routeName } from '../common/identity.js';
 import type { FerryConfig, JournalConfig, RouteTarget } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
-import type { BatchJob, PayloadPlace } from '../queue/jobs.js';
-import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
+import type { BatchJob } from '../queue/jobs.js';
+import type { PayloadStore } from '../queue/payload/payloadStore.js';
 import { LEASE_MS, type RouteState } from '../queue/routeOrder.js';
 import { wakeHead } from '../queue/wake.js';
-import { sourceOfBatch } from './payloadSource.js';
+import { agrees, confirmedBefore } from './agreement.js';
+import { finishSkips } from './giveUp.js';
+import { Placing } from './placing.js';
 import { removeJobs, retireRoute } from './retire.js';
 import type { Spool } from './spool/spool.js';
-import type { RouteMark, SpoolBatch } from './spool/types.js';
+import type { RouteMark } from './spool/types.js';
 
 /** Batches that one step hands to Redis before it looks at its head again. */
 const FEED_AT_ONCE = 64;
@@ -52,9 +54,12 @@ export class RouteFeed {
   #head = 0;
   #tail = 0;
   #queuedBytes = new Map<number, number>();
+  #waitsForMemory = false;
+  readonly #placing: Placing;
 
   constructor(parts: RouteFeedParts) {
     this.#p = parts;
+    this.#placing = new Placing(parts);
     this.destination = parts.target.destination;
     this.route = routeName(parts.journal.name, this.destination);
   }
@@ -66,6 +71,11 @@ export class RouteFeed {
   /** Everything captured is confirmed. */
   get isIdle(): boolean {
     return this.#mark().acked >= this.#p.spool.lastSequence;
+  }
+
+  /** Batches behind the head stay in the spool, because Redis has no memory for them. */
+  get waitsForMemory(): boolean {
+    return this.#waitsForMemory;
   }
 
   /** Looks again at the next step, whatever Redis said before. */
@@ -80,6 +90,8 @@ export class RouteFeed {
    * @throws FerryError REDIS_AWAY; ROUTE_CONTESTED when another producer opened it under us
    */
   async step(): Promise<void> {
+    // Redis would look as if it had lost the ack of what the operator gave up.
+    if (!(await finishSkips(this.#p, this.destination))) return;
     // Twice: feeding may find out that the route has to be opened anew.
     for (let round = 0; round < 2; round += 1) {
       const state = await this.#p.access.order.state(this.route);
@@ -107,18 +119,10 @@ export class RouteFeed {
     return mark;
   }
 
-  /** Whether Redis is no further back, and no further ahead, than the spool can explain. */
+  /** Also: it is open for the present Redis run. */
   #agrees(state: RouteState | null): state is RouteState {
-    const mark = this.#mark();
-    return (
-      state !== null &&
-      state.stream === this.#p.spool.stream &&
-      state.generation === mark.generation &&
-      state.head >= mark.acked + 1 &&
-      state.tail >= mark.accepted &&
-      state.tail <= this.#p.spool.lastSequence &&
-      state.run === this.#p.access.scripts.facts?.runId
-    );
+    const { spool, access } = this.#p;
+    return agrees(spool, this.#mark(), state) && state.run === access.scripts.facts?.runId;
   }
 
   /**
@@ -235,8 +239,9 @@ export class RouteFeed {
   async #resume(state: RouteState, runId: string): Promise<void> {
     const { access, journal, spool } = this.#p;
     const facts = await access.scripts.ready();
-    // A server that may have lost its last writes may have lost a lease that is still believed.
-    const mayHaveLost = facts.durability !== 'always' || facts.replicated;
+    // Last writes that were lost may have been a lease that is still believed. One look at the
+    // present server is not enough: a promoted replica may stand there alone and sync always.
+    const mayHaveLost = facts.mayLose || state.mayLose;
     const answer = await access.order.open({
       route: this.route,
       stream: spool.stream,
@@ -267,8 +272,7 @@ export class RouteFeed {
     const mark = this.#mark();
     if (state !== null) await removeJobs(this.#p, this.route, state);
     this.#p.onReset();
-    const confirmed = mark.previous > 0 ? spool.batch(mark.previous) : undefined;
-    const repeat = confirmed && (await this.#place(confirmed));
+    const repeat = await this.#owedRepeat(mark);
     const answer = await access.order.open({
       route: this.route,
       stream: spool.stream,
@@ -280,6 +284,20 @@ export class RouteFeed {
       reset: { head: mark.acked + 1, previous: mark.previous, ...(repeat && { repeat }) },
     });
     if (answer.is === 'open') await this.#opened(runId, answer.head, answer.tail);
+  }
+
+  /**
+   * The last confirmed batch, to be confirmed once more. Not behind one that was given up: that
+   * may have been applied, and an older one after it would be worse.
+   */
+  async #owedRepeat(mark: RouteMark): Promise<{ job: BatchJob; previous: number } | undefined> {
+    if (mark.previous === 0 || mark.previous !== mark.acked) return undefined;
+    const confirmed = this.#p.spool.batch(mark.previous);
+    if (confirmed === undefined) return undefined;
+    const previous = confirmedBefore(this.#p.spool, mark, mark.previous);
+    const { generation } = mark;
+    const job = await this.#placing.place(confirmed, { generation, urgent: true });
+    return { job, previous };
   }
 
   async #opened(runId: string, head: number, tail: number): Promise<void> {
@@ -313,12 +331,18 @@ export class RouteFeed {
   /** @returns false when the route has to be opened anew */
   async #feed(): Promise<boolean> {
     const { spool, access } = this.#p;
+    this.#waitsForMemory = false;
     for (;;) {
       const fresh: { job: BatchJob; parked: boolean }[] = [];
       while (fresh.length < FEED_AT_ONCE && this.#hasRoom()) {
         const batch = spool.batch(this.#tail + 1);
         if (batch === undefined) break;
-        const job = await this.#place(batch);
+        const job = await this.#placing.place(batch, {
+          generation: this.#mark().generation,
+          urgent: this.#tail < this.#head,
+        });
+        this.#waitsForMemory = job === null;
+        if (job === null) break;
         crashPoint('feed.uploaded');
         const answer = await access.order.accept(job);
         if (answer.is !== 'accepted' && answer.is !== 'duplicate') {
@@ -351,33 +375,6 @@ export class RouteFeed {
     let queued = 0;
     for (const bytes of this.#queuedBytes.values()) queued += bytes;
     return queued + (this.#p.spool.batch(this.#tail + 1)?.bytes ?? 0) <= queuedBytes;
-  }
-
-  /** Puts the payload where workers find it, and says where that is. */
-  async #place(batch: SpoolBatch): Promise<BatchJob> {
-    const { config, journal, spool, payloads } = this.#p;
-    const inSpool: PayloadPlace = { kind: 'spool', ...batch.location };
-    const job: BatchJob = {
-      route: this.route,
-      journal: journal.name,
-      destination: this.destination,
-      generation: this.#mark().generation,
-      stream: spool.stream,
-      sequence: batch.sequence,
-      bytes: batch.bytes,
-      sha256: batch.sha256,
-      sealedAtMs: batch.sealedAtMs,
-      payload: inSpool,
-    };
-    if (config.payloads === 'spool') return job;
-    if (batch.bytes > journal.limits.queuedBytes) return { ...job, payload: { kind: 'transfer' } };
-    let source: PayloadSource | undefined;
-    try {
-      source = await sourceOfBatch(spool, batch.sequence);
-      return { ...job, payload: await payloads.put(job, source) };
-    } finally {
-      await source?.close();
-    }
   }
 
   /**

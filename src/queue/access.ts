@@ -4,6 +4,7 @@ import { connectRedis, type RedisClient, type RedisTarget } from './connection.j
 import { acquireEmbeddedRedis } from './embedded/acquire.js';
 import { JobQueues } from './jobQueues.js';
 import { Keys } from './keys.js';
+import { MemoryRoom } from './memory.js';
 import { RouteOrder } from './routeOrder.js';
 import { ScriptConnection } from './scriptConnection.js';
 import { Subscriber } from './subscriber.js';
@@ -18,6 +19,8 @@ export interface QueueAccess {
   subscriber: Subscriber;
   /** For payload: waits while Redis is away, apart from the scripts so that it delays none. */
   data: RedisClient;
+  /** Looked at before batches that wait are put into Redis. */
+  memory: MemoryRoom;
   close(): Promise<void>;
 }
 
@@ -50,6 +53,7 @@ export async function openQueueAccess(config: FerryConfig, log: Logger): Promise
     queues,
     subscriber,
     data,
+    memory: new MemoryRoom(scripts),
     async close() {
       await queues.close();
       subscriber.close();

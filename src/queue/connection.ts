@@ -2,8 +2,10 @@ import { readFileSync } from 'node:fs';
 import { Redis, type RedisOptions } from 'ioredis';
 import { FerryError } from '../common/errors.js';
 import type { RedisConfig } from '../config/model.js';
+import { Keys } from './keys.js';
+import { slotConnector } from './slotConnector.js';
 
-/** One server, or the primary that Sentinel names. */
+/** A connection to one server: the one named, the primary that Sentinel names, our slot's node. */
 export type RedisClient = Redis;
 
 /** Redis as this process reaches it: embedded ones have become a socket path by now. */
@@ -37,6 +39,7 @@ const CONNECT_TIMEOUT_MS = 10_000;
  */
 export function connectRedis(target: RedisTarget, use: ConnectionUse): RedisClient {
   const common: ClientOptions = {
+    reconnectOnError: (error) => isElsewhere(error),
     retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 5), RECONNECT_PAUSE_MAX_MS),
     connectTimeout: CONNECT_TIMEOUT_MS,
     ...(use === 'script'
@@ -63,11 +66,12 @@ export function connectRedis(target: RedisTarget, use: ConnectionUse): RedisClie
   if (config.password !== null) access.password = config.password;
   if (config.tls !== null) access.tls = tlsOptions(config.tls);
   if (config.cluster !== null) {
-    // The run id that the scripts check is one server's; which one owns our keys is not followed.
-    throw new FerryError('REDIS_CLUSTER_UNSUPPORTED', 'a Redis cluster is not supported yet', {
-      kind: 'usage',
-      hint: 'use one server, or a primary behind Sentinel: redis: {sentinels: {...}}',
+    const Connector = slotConnector({
+      seeds: config.cluster,
+      key: new Keys(config.prefix).routes(),
+      access,
     });
+    return new Redis({ ...common, ...access, Connector });
   }
   if (config.sentinels !== null) {
     return new Redis({
@@ -75,6 +79,10 @@ export function connectRedis(target: RedisTarget, use: ConnectionUse): RedisClie
       ...access,
       name: config.sentinels.name,
       sentinels: config.sentinels.hosts.map(({ host, port }) => ({ host, port })),
+      // ioredis uses `tls` for neither the primary nor its Sentinels unless it is told so twice.
+      ...(access.tls === undefined
+        ? {}
+        : { enableTLSForSentinelMode: true, sentinelTLS: access.tls }),
     });
   }
   if (config.url.startsWith('unix://')) {
@@ -87,6 +95,14 @@ export function connectRedis(target: RedisTarget, use: ConnectionUse): RedisClie
     });
   }
   return new Redis(config.url, { ...common, ...access });
+}
+
+/**
+ * Another server is in charge now: this one lost our slot, or is a replica. Answers with such an
+ * error did nothing; who asked gets it, and the connection finds out anew where to go.
+ */
+function isElsewhere(error: Error): boolean {
+  return /^(MOVED|READONLY|CLUSTERDOWN) /.test(error.message);
 }
 
 /** `ca`, `cert`, `key` are files in the configuration and texts in Node. */

@@ -9,8 +9,18 @@ export interface RedisFacts {
   runId: string;
   version: string;
   durability: Durability;
-  /** Answers may be lost although this server promises them: replicas that may take over. */
-  replicated: boolean;
+  /**
+   * A successor of this run may lack its last writes, leases among them: they need not be durable,
+   * or another server may take over without them, or this one has taken over itself.
+   */
+  mayLose: boolean;
+}
+
+export interface InspectOptions {
+  /** The configuration says in words that an append-only file is not needed. */
+  allowWithoutAof: boolean;
+  /** Sentinel or a cluster decides which server it is. */
+  failsOver: boolean;
 }
 
 /** The scripts read TIME and write afterwards: effects replication, the default since 6.2's era. */
@@ -24,12 +34,12 @@ function infoField(info: string, name: string): string {
 /**
  * Looks at the server behind a connection. INFO first, because it works where CONFIG is forbidden.
  *
- * @throws FerryError REDIS_TOO_OLD, REDIS_NO_RIGHTS, REDIS_EVICTS, REDIS_NOT_DURABLE: settings under
- * which batches could vanish, or nothing can be known; the operator changes them.
+ * @throws FerryError REDIS_TOO_OLD, REDIS_NO_RIGHTS, REDIS_REPLICA, REDIS_EVICTS, REDIS_NOT_DURABLE:
+ * batches could vanish, or nothing can be done or known; the operator changes that.
  */
 export async function inspectRedis(
   client: RedisClient,
-  allowWithoutAof: boolean,
+  { allowWithoutAof, failsOver }: InspectOptions,
 ): Promise<RedisFacts> {
   const info = await readInfo(client);
   const version = infoField(info, 'valkey_version') || infoField(info, 'redis_version') || '0.0.0';
@@ -38,6 +48,12 @@ export async function inspectRedis(
     throw new FerryError('REDIS_TOO_OLD', `Redis ${version} is too old`, {
       kind: 'redis',
       hint: 'use Redis 6.2 or newer, or Valkey',
+    });
+  }
+  if (infoField(info, 'role') === 'slave') {
+    throw new FerryError('REDIS_REPLICA', 'this Redis is a replica and takes no writes', {
+      kind: 'redis',
+      hint: 'name its primary, or let Sentinel name it: redis: {sentinels: {...}}',
     });
   }
   const policy = infoField(info, 'maxmemory_policy');
@@ -54,13 +70,43 @@ export async function inspectRedis(
       hint: 'run: redis-cli CONFIG SET appendonly yes, and put it into redis.conf; or, if a repeat after a restart of Redis is acceptable, say "redis: {url: ..., durability: none}"',
     });
   }
+  const durability = aof ? await fsyncPolicy(client) : 'none';
   return {
     runId: infoField(info, 'run_id'),
     version,
-    durability: aof ? await fsyncPolicy(client) : 'none',
-    replicated:
-      infoField(info, 'connected_slaves') !== '0' || infoField(info, 'cluster_enabled') === '1',
+    durability,
+    mayLose: durability !== 'always' || failsOver || hasReplication(info),
   };
+}
+
+/**
+ * The server has replicas, is a member of a cluster, or was a replica before it was promoted: then
+ * it carries its primary's replication id as its second one.
+ */
+function hasReplication(info: string): boolean {
+  return (
+    infoField(info, 'connected_slaves') !== '0' ||
+    infoField(info, 'cluster_enabled') === '1' ||
+    /[1-9a-f]/.test(infoField(info, 'master_replid2'))
+  );
+}
+
+/** What a power cut of its host can cost, for the log; null when it costs nothing. */
+export function durabilityWarning(durability: Durability): string | null {
+  const safe =
+    'Journals lose nothing: the spool keeps every batch until it is confirmed, and what Redis forgot is sent again, in order';
+  switch (durability) {
+    case 'always':
+      return null;
+    case 'everysec':
+      return `this Redis may lose its last second or two when its host fails (appendfsync everysec): confirmations, positions and leases. ${safe}`;
+    case 'no':
+      return `this Redis may lose its last half minute when its host fails (appendfsync no): confirmations, positions and leases. ${safe}`;
+    case 'none':
+      return `this Redis forgets everything when it is restarted (no append-only file, as "durability: none" allows). ${safe}`;
+    case 'unknown':
+      return `nobody knows how much this Redis may lose when its host fails (CONFIG is forbidden). ${safe}`;
+  }
 }
 
 async function readInfo(client: RedisClient): Promise<string> {

@@ -1,8 +1,10 @@
 import { Job, type JobsOptions, Queue } from 'bullmq';
 import type { Logger } from 'pino';
-import { connectRedis, type RedisClient, type RedisTarget } from './connection.js';
+import { connectBullMq } from './bullConnection.js';
+import type { RedisClient, RedisTarget } from './connection.js';
 import { type BatchJob, type BlobJob, blobKey } from './jobs.js';
 import { BATCH_QUEUE, BLOB_QUEUE, batchJobId, blobJobId, type Keys } from './keys.js';
+import { redisTrouble } from './trouble.js';
 
 /**
  * How long a parked job sleeps unless promoted. BullMQ keeps time * 4096 in a double, so times
@@ -44,8 +46,7 @@ export class JobQueues {
   readonly #client: RedisClient;
 
   constructor(target: RedisTarget, keys: Keys, log: Logger) {
-    this.#client = connectRedis(target, 'queue');
-    this.#client.on('error', () => undefined); // said once by the script connection
+    this.#client = connectBullMq(target);
     const options = {
       connection: this.#client,
       prefix: keys.tag,
@@ -64,19 +65,24 @@ export class JobQueues {
     await this.addBatches([{ job, parked }]);
   }
 
-  /** One transaction, one round trip. */
+  /**
+   * One transaction, one round trip.
+   *
+   * @throws FerryError REDIS_AWAY: some may be there
+   */
   async addBatches(entries: readonly { job: BatchJob; parked: boolean }[]): Promise<void> {
-    await this.batches.addBulk(
-      entries.map(({ job, parked }) => ({
-        name: 'batch',
-        data: job,
-        opts: {
-          ...JOB_OPTIONS,
-          jobId: batchJobId(job.route, job.generation, job.sequence),
-          ...(parked ? { delay: PARK_MS } : {}),
-        },
-      })),
-    );
+    const jobs = entries.map(({ job, parked }) => ({
+      name: 'batch',
+      data: job,
+      opts: {
+        ...JOB_OPTIONS,
+        jobId: batchJobId(job.route, job.generation, job.sequence),
+        ...(parked ? { delay: PARK_MS } : {}),
+      },
+    }));
+    await this.batches.addBulk(jobs).catch((error: unknown) => {
+      throw redisTrouble('jobs were not added', error);
+    });
   }
 
   /** Blobs start parked or runnable; the processor's `beginBlob` decides in any case. */

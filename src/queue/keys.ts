@@ -46,9 +46,19 @@ export class Keys {
     return `${this.tag}:payload:${jobId}:`;
   }
 
-  /** Channel: `ack` and `blob` news for producers; a hint, never the truth. */
+  /** Channel: `ack`, `blob` and `ask` news for producers; a hint, never the truth. */
   news(): string {
     return `${this.tag}:news`;
+  }
+
+  /** Hash: id -> what an operator's command asks of a producer (`asks.ts`). */
+  asks(): string {
+    return `${this.tag}:asks`;
+  }
+
+  /** String: the answer to one ask, for a while. */
+  answer(id: string): string {
+    return `${this.tag}:answer:${id}`;
   }
 
   /** Hash: transfer id -> what a worker wants to read of a payload that is not in Redis. */

@@ -8,6 +8,7 @@ import type { ScriptConnection } from './scriptConnection.js';
  *     (no hash) --open--> open --accept--> pending --begin--> sending --ack--> open | pending
  *                                             ^                  |
  *                                             +---fail/release---+--fail--> blocked --begin--> ...
+ *                                                                             +--skip--> open | pending
  *
  * `begin` is the one gate to the wire: whatever BullMQ runs, and however often, only the head of
  * an open route passes, and only while nobody else holds the lease. Every answer is spelled out
@@ -32,7 +33,16 @@ export type AcceptAnswer =
   | Answer<'gap', { tail: number }>;
 
 export type BeginAnswer =
-  | Answer<'go', { epoch: number; previous: number; attempts: number; repeat: BatchJob | null }>
+  | Answer<
+      'go',
+      {
+        epoch: number;
+        previous: number;
+        attempts: number;
+        /** The batch confirmed last, when it must be confirmed once more before this one. */
+        repeat: { job: BatchJob; previous: number } | null;
+      }
+    >
   | Answer<'closed' | 'stale' | 'delivered' | 'park'>
   | Answer<'wait', { ms: number }>;
 
@@ -44,6 +54,12 @@ export type FailAnswer =
 export type AckAnswer =
   | Answer<'acked', { head: number; tail: number; blobs: string[] }>
   | Answer<'stale', { head: number }>;
+
+export type SkipAnswer =
+  | Answer<'skipped', { head: number; tail: number; blobs: string[] }>
+  | Answer<'wait', { ms: number }>
+  | Answer<'behind', { head: number }>
+  | Answer<'stale'>;
 
 export type BeginBlobAnswer =
   | Answer<'go', { intervalMs: number }>
@@ -65,8 +81,8 @@ export interface OpenRequest {
     head: number;
     /** Sequence last confirmed, 0 for none. */
     previous: number;
-    /** That batch, when it is to be confirmed once more before the head. */
-    repeat?: BatchJob;
+    /** That batch, when it is to be confirmed once more before the head, and what came before it. */
+    repeat?: { job: BatchJob; previous: number };
   };
 }
 
@@ -99,6 +115,8 @@ export interface RouteState {
   stream: string;
   generation: number;
   run: string;
+  /** That run may have lost its last writes when it ended, or have been left behind by another. */
+  mayLose: boolean;
   head: number;
   tail: number;
   previous: number;
@@ -141,7 +159,9 @@ export class RouteOrder {
         r.intervalMs,
         r.maxAttempts,
         r.paused === undefined ? '' : Number(r.paused),
-        r.reset?.repeat === undefined ? '' : JSON.stringify(r.reset.repeat),
+        r.reset?.repeat === undefined ? '' : JSON.stringify(r.reset.repeat.job),
+        r.reset?.repeat?.previous ?? 0,
+        Number(this.#scripts.facts?.mayLose ?? true),
       ],
     );
     return is === 'open'
@@ -171,7 +191,7 @@ export class RouteOrder {
    * @param holder unique to this activation of the processor: worker, job and a counter
    */
   async begin(job: BatchJob, holder: string): Promise<BeginAnswer> {
-    const [is, a, b, c, d] = await this.#run(
+    const [is, a, b, c, d, e] = await this.#run(
       'begin',
       [this.#keys.route(job.route), this.#keys.batches(job.route)],
       [job.generation, this.#scripts.runId(), job.sequence, holder, LEASE_MS],
@@ -182,7 +202,7 @@ export class RouteOrder {
         epoch: Number(a),
         previous: Number(b),
         attempts: Number(c),
-        repeat: d === '' ? null : (JSON.parse(String(d)) as BatchJob),
+        repeat: d === '' ? null : { job: JSON.parse(String(d)) as BatchJob, previous: Number(e) },
       };
     }
     if (is === 'wait') return { is, ms: Number(a) };
@@ -236,6 +256,21 @@ export class RouteOrder {
     return is === 'acked'
       ? { is, head: Number(head), tail: Number(tail), blobs: blobs.map(String) }
       : { is: 'stale', head: Number(head) };
+  }
+
+  /** The operator gave the head up; its producer has written that down before. */
+  async skip(route: string, generation: number, sequence: number): Promise<SkipAnswer> {
+    const [is, a, tail, ...blobs] = await this.#run(
+      'skip',
+      [this.#keys.route(route), this.#keys.batches(route), this.#keys.parkedBlobs(route)],
+      [generation, sequence, this.#keys.news(), route],
+    );
+    if (is === 'skipped') {
+      return { is, head: Number(a), tail: Number(tail), blobs: blobs.map(String) };
+    }
+    if (is === 'wait') return { is, ms: Number(a) };
+    if (is === 'behind') return { is, head: Number(a) };
+    return { is: 'stale' };
   }
 
   /** The previous batch was confirmed once more: counted, and not asked for again. */
@@ -304,19 +339,21 @@ export class RouteOrder {
 
   /** null: Redis knows no such route (never opened, or lost). */
   async state(route: string): Promise<RouteState | null> {
-    const hash = await this.#scripts.client.hgetall(this.#keys.route(route));
+    const hash = await this.#scripts.ask((redis) => redis.hgetall(this.#keys.route(route)));
     return parseState(hash);
   }
 
   /** The batch as it was accepted; null when it is confirmed, forgotten or never came. */
   async accepted(route: string, sequence: number): Promise<BatchJob | null> {
-    const raw = await this.#scripts.client.hget(this.#keys.batches(route), String(sequence));
+    const raw = await this.#scripts.ask((redis) =>
+      redis.hget(this.#keys.batches(route), String(sequence)),
+    );
     return raw === null ? null : (JSON.parse(raw) as BatchJob);
   }
 
   /** Every route that was ever opened in this Redis. */
   async routes(): Promise<string[]> {
-    return this.#scripts.client.smembers(this.#keys.routes());
+    return this.#scripts.ask((redis) => redis.smembers(this.#keys.routes()));
   }
 
   /** What this route has confirmed in this stream, by blob key. */
@@ -325,7 +362,7 @@ export class RouteOrder {
     stream: string,
   ): Promise<Map<string, { version: number; sent: BlobSent }>> {
     const confirmed = new Map<string, { version: number; sent: BlobSent }>();
-    const hash = await this.#scripts.client.hgetall(this.#keys.blobs(route));
+    const hash = await this.#scripts.ask((redis) => redis.hgetall(this.#keys.blobs(route)));
     for (const [key, raw] of Object.entries(hash)) {
       const state = JSON.parse(raw) as { stream?: string; version: number; sent?: string };
       if (state.stream !== stream || state.sent === undefined) continue;
@@ -337,7 +374,8 @@ export class RouteOrder {
   /** The last error of a blob of this route that is not confirmed since; null when there is none. */
   async blobError(route: string): Promise<RouteError | null> {
     let latest: RouteError | null = null;
-    for (const raw of await this.#scripts.client.hvals(this.#keys.blobs(route))) {
+    const blobs = await this.#scripts.ask((redis) => redis.hvals(this.#keys.blobs(route)));
+    for (const raw of blobs) {
       const { error } = JSON.parse(raw) as { error?: string };
       if (error === undefined) continue;
       const parsed = JSON.parse(error) as RouteError;
@@ -348,19 +386,20 @@ export class RouteOrder {
 
   /** Forgets a route whose name is no longer used; its producer has removed its jobs before. */
   async forget(route: string): Promise<void> {
-    const { client } = this.#scripts;
-    await client.srem(this.#keys.routes(), route);
-    await client.unlink(
-      this.#keys.route(route),
-      this.#keys.batches(route),
-      this.#keys.blobs(route),
-      this.#keys.parkedBlobs(route),
-    );
+    await this.#scripts.ask(async (redis) => {
+      await redis.srem(this.#keys.routes(), route);
+      await redis.unlink(
+        this.#keys.route(route),
+        this.#keys.batches(route),
+        this.#keys.blobs(route),
+        this.#keys.parkedBlobs(route),
+      );
+    });
   }
 
   /** Forgets what is known of a blob whose link is gone. */
   async forgetBlob(route: string, link: string): Promise<void> {
-    await this.#scripts.client.hdel(this.#keys.blobs(route), blobKey(link));
+    await this.#scripts.ask((redis) => redis.hdel(this.#keys.blobs(route), blobKey(link)));
   }
 
   async #lease(job: BatchJob, holder: string, ms: number): Promise<boolean> {
@@ -391,6 +430,7 @@ export function parseState(hash: Record<string, string>): RouteState | null {
     stream,
     generation: count('generation'),
     run: hash['run'] ?? '',
+    mayLose: hash['mayLose'] !== '0',
     head: count('head'),
     tail: count('tail'),
     previous: count('previous'),

@@ -2,16 +2,23 @@ import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { FerryError } from '../common/errors.js';
 import { connectRedis, type RedisClient, type RedisTarget } from './connection.js';
-import { inspectRedis, type RedisFacts } from './durability.js';
+import {
+  durabilityWarning,
+  type InspectOptions,
+  inspectRedis,
+  type RedisFacts,
+} from './durability.js';
+import { redisAway, redisTrouble } from './trouble.js';
 
 /** File name without `.lua` -> number of keys. Headers of the files say what they decide. */
-const SCRIPTS = {
+export const SCRIPTS = {
   open: 3,
   accept: 2,
   begin: 2,
   renew: 1,
   fail: 1,
   ack: 3,
+  skip: 3,
   repeat: 1,
   hold: 1,
   beginBlob: 3,
@@ -36,7 +43,7 @@ export class ScriptConnection {
   #closed = false;
   readonly #listeners = new Set<(facts: RedisFacts) => void>();
   readonly #log: Logger;
-  readonly #allowWithoutAof: boolean;
+  readonly #inspectOptions: InspectOptions;
   #saidDown = false;
   /** Counts connections that ended. */
   #connection = 0;
@@ -44,7 +51,11 @@ export class ScriptConnection {
 
   constructor(target: RedisTarget, log: Logger) {
     this.#log = log;
-    this.#allowWithoutAof = target.config.allowWithoutAof;
+    const { config } = target;
+    this.#inspectOptions = {
+      allowWithoutAof: config.allowWithoutAof,
+      failsOver: config.kind === 'url' && (config.sentinels !== null || config.cluster !== null),
+    };
     this.client = connectRedis(target, 'script');
     for (const [name, numberOfKeys] of Object.entries(SCRIPTS)) {
       const lua = readFileSync(new URL(`./scripts/${name}.lua`, import.meta.url), 'utf8');
@@ -88,7 +99,8 @@ export class ScriptConnection {
   /**
    * Runs a script against the present Redis run.
    *
-   * @throws FerryError REDIS_AWAY (kind redis): nothing is known of the outcome, ask again later.
+   * @throws FerryError REDIS_AWAY (kind redis): nothing is known of the outcome, ask again later;
+   *   REDIS_FULL: it was refused
    */
   async run(name: ScriptName, keys: string[], args: (string | number)[]): Promise<unknown> {
     if (this.#facts === null) throw redisAway('not connected');
@@ -96,7 +108,20 @@ export class ScriptConnection {
     try {
       return await (call as ScriptCall).call(this.client, ...keys, ...args);
     } catch (error) {
-      throw redisAway(`script ${name} failed`, error);
+      throw redisTrouble(`script ${name} failed`, error);
+    }
+  }
+
+  /**
+   * Asks for something that is no decision, and so needs no script.
+   *
+   * @throws FerryError as `run`
+   */
+  async ask<T>(question: (client: RedisClient) => Promise<T>): Promise<T> {
+    try {
+      return await question(this.client);
+    } catch (error) {
+      throw redisTrouble('a question failed', error);
     }
   }
 
@@ -116,19 +141,17 @@ export class ScriptConnection {
   async #inspect(): Promise<void> {
     const connection = this.#connection;
     try {
-      const facts = await inspectRedis(this.client, this.#allowWithoutAof);
+      const facts = await inspectRedis(this.client, this.#inspectOptions);
       // Facts of a connection that is gone say nothing of the server behind the next one.
       if (this.#closed || connection !== this.#connection) return;
       this.#refusal = null;
       this.#facts = facts;
       this.#ready?.resolve();
       this.#ready = null;
-      if (facts.durability !== 'always' && facts.durability !== this.#saidDurability) {
+      const warning = durabilityWarning(facts.durability);
+      if (warning !== null && facts.durability !== this.#saidDurability) {
         this.#saidDurability = facts.durability;
-        this.#log.warn(
-          { durability: facts.durability },
-          'this Redis may lose its last writes when its host fails; batches are safe in the spool, but some may then be sent again',
-        );
+        this.#log.warn({ code: 'REDIS_MAY_LOSE', durability: facts.durability }, warning);
       }
       if (this.#saidDown) this.#log.info('Redis is back');
       this.#saidDown = false;
@@ -136,14 +159,20 @@ export class ScriptConnection {
     } catch (error) {
       if (this.#closed) return;
       if (error instanceof FerryError) {
+        if (this.#refusal?.code !== error.code) {
+          this.#log.error({ err: error }, 'this Redis is not used');
+        }
         this.#refusal = error;
-        this.#log.error({ err: error }, 'this Redis is not used');
       } else {
         this.#sayDown(error);
       }
       // Look again: an operator may have changed the setting meanwhile, or Redis is still loading.
+      // Instead of a replica there may be a primary by now, at the same address or at another.
+      const elsewhere = error instanceof FerryError && error.code === 'REDIS_REPLICA';
       setTimeout(() => {
-        if (!this.#closed && this.client.status === 'ready') void this.#inspect();
+        if (this.#closed || this.client.status !== 'ready') return;
+        if (elsewhere) this.client.disconnect(true);
+        else void this.#inspect();
       }, INSPECT_AGAIN_MS).unref();
     }
   }
@@ -157,14 +186,6 @@ export class ScriptConnection {
 
 /** Between two looks at a Redis that the start checks refused. */
 const INSPECT_AGAIN_MS = 2_000;
-
-export function redisAway(what: string, cause?: unknown): FerryError {
-  return new FerryError('REDIS_AWAY', `Redis: ${what}`, {
-    kind: 'redis',
-    hint: 'nothing is lost; work resumes by itself when Redis answers',
-    ...(cause === undefined ? {} : { cause }),
-  });
-}
 
 interface PromiseWithResolvers {
   promise: Promise<void>;

@@ -1,6 +1,6 @@
 import type { JobQueues } from './jobQueues.js';
 import { batchJobId } from './keys.js';
-import type { RouteOrder } from './routeOrder.js';
+import type { RouteOrder, SkipAnswer } from './routeOrder.js';
 
 /**
  * Wakes the head of a route. Part of correctness: a kill between "parked" and "looked again", or
@@ -23,4 +23,23 @@ export async function promoteHead(
   if ((await queues.promoteBatch(id)) !== 'missing') return;
   const job = await order.accepted(head.route, head.sequence);
   if (job !== null && job.generation === head.generation) await queues.addBatch(job, false);
+}
+
+/**
+ * The operator gave the head up: the route moves on, the job of what was given up goes away (it is
+ * a failed one), and what waited is woken. Harmless when it was done before.
+ */
+export async function skipHead(
+  order: RouteOrder,
+  queues: JobQueues,
+  head: { route: string; generation: number; sequence: number },
+): Promise<SkipAnswer> {
+  const { route, generation, sequence } = head;
+  const answer = await order.skip(route, generation, sequence);
+  if (answer.is !== 'skipped') return answer;
+  // One that somebody runs at this moment stays, and finds itself delivered.
+  await queues.batches.remove(batchJobId(route, generation, sequence)).catch(() => 0);
+  await wakeHead(order, queues, route);
+  for (const blob of answer.blobs) await queues.promoteBlob(blob);
+  return answer;
 }

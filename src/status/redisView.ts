@@ -4,6 +4,7 @@ import type { FerryConfig } from '../config/model.js';
 import { findRunningRedis } from '../queue/embedded/findRunning.js';
 import type { BatchJob } from '../queue/jobs.js';
 import { Keys } from '../queue/keys.js';
+import { type RedisMemory, readMemory } from '../queue/memory.js';
 import { type RouteError, RouteOrder, type RouteState } from '../queue/routeOrder.js';
 import { ScriptConnection } from '../queue/scriptConnection.js';
 import type { StatusReport } from './report.js';
@@ -22,6 +23,8 @@ export interface RedisView {
       oldestSealedAtMs: number | null;
     }
   >;
+  /** null: not known, since Redis is away. */
+  memory: RedisMemory | null;
 }
 
 /** Everything that status needs of Redis, in one look; an empty one when Redis is away. */
@@ -67,9 +70,10 @@ async function look(scripts: ScriptConnection, keys: Keys): Promise<RedisView> {
   };
   // All at once: one connection pipelines them.
   await Promise.all((await order.routes()).map(lookAt));
-  return { summary: { ok: true, durability: facts.durability, error: null }, routes };
+  const memory = await scripts.ask(readMemory);
+  return { summary: { ok: true, durability: facts.durability, error: null }, routes, memory };
 }
 
 function away(error: string): RedisView {
-  return { summary: { ok: false, durability: null, error }, routes: new Map() };
+  return { summary: { ok: false, durability: null, error }, routes: new Map(), memory: null };
 }

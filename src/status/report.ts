@@ -27,6 +27,9 @@ export interface RouteStatus {
   lastErrorAt: string | null;
   deliveredBatches: number;
   deliveredBytes: number;
+  /** Given up by the operator. */
+  skippedBatches: number;
+  skippedBytes: number;
   /** Sends that may have been repeats. */
   duplicatesPossible: number;
 }

@@ -8,6 +8,7 @@ import { Spool } from '../producers/spool/spool.js';
 import type { RouteMark, SpoolView } from '../producers/spool/types.js';
 import { spoolDir, spooledJournals } from '../producers/spoolFiles.js';
 import type { RouteState } from '../queue/routeOrder.js';
+import { describeFull, waitsForMemory } from './memoryView.js';
 import { type RedisView, viewRedis } from './redisView.js';
 import type { RouteStatus, StatusReport } from './report.js';
 
@@ -29,6 +30,7 @@ export async function readStatus(config: FerryConfig, log: Logger): Promise<Stat
       }
     }
   }
+  let full = false;
   for (const [name, journal] of journals) {
     const spool = await Spool.readOnly(spoolDir(config.stateDir, name));
     const journalBytes = journal === null ? 0 : await sizeOf(journal.path);
@@ -38,6 +40,9 @@ export async function readStatus(config: FerryConfig, log: Logger): Promise<Stat
       const route = routeName(name, destination);
       const orphaned = !wanted.includes(destination);
       routes.set(route, routeStatus(name, destination, spool, redis, { journalBytes, orphaned }));
+      if (journal !== null && spool !== undefined && !orphaned) {
+        full ||= waitsForMemory(config, journal, destination, spool, redis);
+      }
     }
   }
   // Routes of producers on other hosts: Redis is all that can be seen of them from here.
@@ -51,7 +56,7 @@ export async function readStatus(config: FerryConfig, log: Logger): Promise<Stat
   }
   return {
     version: 1,
-    redis: redis.summary,
+    redis: full ? { ...redis.summary, error: describeFull(redis) } : redis.summary,
     routes: [...routes.values()].sort((a, b) => (a.route < b.route ? -1 : 1)),
   };
 }
@@ -110,6 +115,8 @@ function routeStatus(
     lastErrorAt: error === null ? null : new Date(error.at).toISOString(),
     deliveredBatches: delivered.batches,
     deliveredBytes: delivered.bytes,
+    skippedBatches: mark?.skippedBatches ?? 0,
+    skippedBytes: mark?.skippedBytes ?? 0,
     duplicatesPossible: state?.repeats ?? 0,
   };
 }

@@ -3,6 +3,7 @@ import type { Logger } from 'pino';
 import { FerryError } from '../common/errors.js';
 import type { JobQueues } from '../queue/jobQueues.js';
 import type { RouteOrder } from '../queue/routeOrder.js';
+import type { Complaints } from './complaints.js';
 import type { Delivery } from './delivery.js';
 import type { WorkerStop } from './workerStop.js';
 
@@ -12,6 +13,7 @@ export interface ActivationParts {
   queues: JobQueues;
   delivery: Delivery;
   stop: WorkerStop;
+  complaints: Complaints;
   log: Logger;
   /** Unique per worker process. */
   workerId: string;

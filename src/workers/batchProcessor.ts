@@ -87,13 +87,11 @@ export class BatchProcessor {
       };
       if (go.repeat !== null) {
         log.info(
-          { route: batch.route, sequence: go.repeat.sequence },
+          { route: batch.route, sequence: go.repeat.job.sequence },
           'confirming the previous batch once more, since a connection failed after it',
         );
-        await this.#p.delivery.sendBatch(destination, go.repeat, go.repeat.sequence - 1, {
-          mayConfirm,
-          signal,
-        });
+        const { job: before, previous } = go.repeat;
+        await this.#p.delivery.sendBatch(destination, before, previous, { mayConfirm, signal });
         await order.repeated(batch, holder);
         repeating = false;
       }
@@ -121,7 +119,9 @@ export class BatchProcessor {
       );
       return;
     }
-    log.debug({ route: batch.route, sequence: batch.sequence }, 'confirmed');
+    if (this.#p.complaints.isOver(batch.route)) {
+      log.info({ route: batch.route, sequence: batch.sequence }, 'confirmed again');
+    } else log.debug({ route: batch.route, sequence: batch.sequence }, 'confirmed');
     try {
       if (answer.head <= answer.tail) {
         await promoteHead(order, queues, {
@@ -170,11 +170,12 @@ export class BatchProcessor {
     if (verdict.is === 'blocked') {
       log.error(
         { ...facts, err: error },
-        'the route is blocked: its batch ran out of attempts; commits gather safely until somebody says: ferry replay ROUTE',
+        'the route is blocked: its batch ran out of attempts; commits gather safely until somebody says: ferry replay ROUTE, or gives the batch up: ferry skip ROUTE SEQ --reason TEXT',
       );
       throw new UnrecoverableError(failure.error.message);
     }
-    log.warn({ ...facts, err: error, retryInMs: verdict.intervalMs }, 'not confirmed; retrying');
+    const level = this.#p.complaints.isNews(batch.route, failure.error.code) ? 'warn' : 'debug';
+    log[level]({ ...facts, err: error, retryInMs: verdict.intervalMs }, 'not confirmed; retrying');
     return sleepJob(job, token, verdict.intervalMs);
   }
 }

@@ -65,6 +65,7 @@ export class BlobProcessor {
       });
       crashPoint('blob.confirmed');
       await tellRedis(this.#p.stop, () => this.#p.order.endBlob(blob, holder, { confirm: sent }));
+      this.#p.complaints.isOver(`${blob.route} blobs`);
       this.#p.log.debug({ route: blob.route, link: blob.link }, 'blob confirmed');
     } catch (error) {
       lease.stop();
@@ -89,7 +90,9 @@ export class BlobProcessor {
     await this.#p.order.endBlob(blob, holder, { release: failed });
     if (end.is === 'stopped') return sleepJob(job, token, 0);
     if (end.is === 'lost') return sleepJob(job, token, LOST_PAUSE_MS);
-    this.#p.log.warn(
+    // One blob's word stands for all of the route that have the same trouble.
+    const isNews = this.#p.complaints.isNews(`${blob.route} blobs`, failed?.code ?? '');
+    this.#p.log[isNews ? 'warn' : 'debug'](
       { route: blob.route, link: blob.link, err: error, retryInMs: intervalMs },
       'blob not confirmed; retrying',
     );

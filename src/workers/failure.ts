@@ -20,7 +20,8 @@ export function attemptEnd(error: unknown, stopping: boolean): AttemptEnd {
     if (e.code === 'ABORTED' || e.code === 'STOPPING') {
       return { is: stopping ? 'stopped' : 'lost' };
     }
-    if (e.kind === 'redis') return { is: 'redis-away' };
+    // A full one answers: its error is recorded, and the lease given back.
+    if (e.kind === 'redis' && e.code !== 'REDIS_FULL') return { is: 'redis-away' };
   }
   if (stopping && e.name === 'AbortError') return { is: 'stopped' };
   const fromDestination = e instanceof FerryError && e.kind === 'destination';

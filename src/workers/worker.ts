@@ -5,13 +5,15 @@ import type { Logger } from 'pino';
 import type { Role, RoleContext } from '../common/role.js';
 import type { DestinationConfig, FerryConfig } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
-import { connectRedis, type RedisClient } from '../queue/connection.js';
+import { connectBullMq } from '../queue/bullConnection.js';
+import type { RedisClient } from '../queue/connection.js';
 import type { BatchJob, BlobJob } from '../queue/jobs.js';
 import { BATCH_QUEUE, BLOB_QUEUE } from '../queue/keys.js';
 import { wakeHead } from '../queue/wake.js';
 import { sleepJob } from './activation.js';
 import { BatchProcessor } from './batchProcessor.js';
 import { BlobProcessor } from './blobProcessor.js';
+import { Complaints } from './complaints.js';
 import { Delivery } from './delivery.js';
 import { DestinationGate } from './gate.js';
 import { WorkerRegistry } from './workerRegistry.js';
@@ -87,6 +89,7 @@ class WorkerRole implements Role {
       queues: access.queues,
       delivery: this.#delivery,
       stop: this.#stop,
+      complaints: new Complaints(),
       log: this.#log,
       workerId,
     };
@@ -151,8 +154,7 @@ class WorkerRole implements Role {
     concurrency: number,
     run: (job: Job<Data>, token: string, to: DestinationConfig) => Promise<void>,
   ): Worker {
-    const connection = connectRedis(this.#access.target, 'queue');
-    connection.on('error', () => undefined); // said once by the script connection
+    const connection = connectBullMq(this.#access.target);
     this.#connections.push(connection);
     const worker = new Worker<Data>(queue, (job, token) => this.#process(job, token ?? '', run), {
       connection,
@@ -164,6 +166,7 @@ class WorkerRole implements Role {
       skipVersionCheck: true,
     });
     worker.on('error', (err) => this.#log.debug({ err, queue }, 'queue worker'));
+    void waitInFractions(worker);
     return worker as Worker;
   }
 
@@ -214,4 +217,15 @@ class WorkerRole implements Role {
     }
     if (!this.#stop.stopping) this.#scheduleWake();
   }
+}
+
+/**
+ * BullMQ was told not to look at the server's version, and so takes it for the oldest there is,
+ * which can wait for whole seconds only: every pause below a second became one. Servers that we use
+ * (6.2 and newer) wait for fractions.
+ */
+async function waitInFractions(worker: Worker): Promise<void> {
+  await worker.waitUntilReady().catch(() => undefined);
+  const { blockingConnection } = worker.backend;
+  if (blockingConnection !== undefined) blockingConnection.capabilities.canDoubleTimeout = true;
 }

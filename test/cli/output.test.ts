@@ -85,6 +85,8 @@ const ROUTE: RouteStatus = {
   lastErrorAt: null,
   deliveredBatches: 41,
   deliveredBytes: 123_456,
+  skippedBatches: 0,
+  skippedBytes: 0,
   duplicatesPossible: 0,
 };
 

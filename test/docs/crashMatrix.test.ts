@@ -6,7 +6,8 @@ import { CRASH_POINTS } from '../../src/common/crashPoints.js';
 const GUARANTEES = new URL('../../../docs/guarantees.md', import.meta.url);
 
 test('every crash point has its row in the crash matrix, and every row is a crash point', () => {
-  const rows = readFileSync(GUARANTEES, 'utf8')
+  const page = readFileSync(GUARANTEES, 'utf8');
+  const rows = page
     .split('\n')
     .flatMap((line) => /^\| `(\w+\.\w+)` \|(.*)\|$/.exec(line)?.slice(1, 3).join('|') ?? [])
     .map((row) => row.split('|').map((cell) => cell.trim()));
@@ -17,6 +18,8 @@ test('every crash point has its row in the crash matrix, and every row is a cras
       cells.every((cell) => cell !== ''),
       `${name}: an empty cell`,
     );
-    assert.match(cells.at(-1) ?? '', /^[CER](, [CER])*$/, `${name}: its tests`);
+    for (const letter of (cells.at(-1) ?? '').split(', ')) {
+      assert.ok(page.includes(`**${letter}** `), `${name}: there are no tests ${letter}`);
+    }
   }
 });

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { after } from 'node:test';
 import { pino } from 'pino';
 import type { RedisConfig } from '../../src/config/model.js';
@@ -6,7 +7,7 @@ import { JobQueues } from '../../src/queue/jobQueues.js';
 import type { BatchJob, BlobJob } from '../../src/queue/jobs.js';
 import { Keys } from '../../src/queue/keys.js';
 import { RouteOrder } from '../../src/queue/routeOrder.js';
-import { ScriptConnection } from '../../src/queue/scriptConnection.js';
+import { SCRIPTS, ScriptConnection, type ScriptName } from '../../src/queue/scriptConnection.js';
 import { Subscriber } from '../../src/queue/subscriber.js';
 import { startTestRedis, type TestRedis } from '../support/redis.js';
 
@@ -49,6 +50,7 @@ export async function openQueueFixture(): Promise<QueueFixture> {
   const keys = new Keys('ferry');
   const scripts = new ScriptConnection(target, silent);
   await scripts.ready();
+  takeMutant(scripts);
   const queues = new JobQueues(target, keys, silent);
   const subscriber = new Subscriber(target);
   const data = connectRedis(target, 'queue');
@@ -72,6 +74,14 @@ export async function openQueueFixture(): Promise<QueueFixture> {
     data,
     closing,
   };
+}
+
+/** `FERRY_MUTANT` is `name=file`: that script is taken from the file (`npm run mutants`). */
+function takeMutant(scripts: ScriptConnection): void {
+  const [name, file] = (process.env['FERRY_MUTANT'] ?? '').split('=');
+  if (name === undefined || file === undefined) return;
+  const numberOfKeys = SCRIPTS[name as ScriptName];
+  scripts.client.defineCommand(`ferry_${name}`, { lua: readFileSync(file, 'utf8'), numberOfKeys });
 }
 
 export const STREAM = 'a'.repeat(32);

@@ -2,6 +2,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { failOnLeaks } from '../support/leaks.js';
 import { openQueueFixture } from './helpers.js';
+import { BlobRun, blobSteps } from './modelBlobs.js';
 import { JobBench, jobSteps } from './modelJobs.js';
 import { maxAttempts, RouteRun, type Step, steps } from './modelSteps.js';
 
@@ -28,6 +29,15 @@ async function runRoute(all: readonly Step[], finish: boolean): Promise<void> {
 describe('a route, whatever happens in whatever order', () => {
   it('answers as its scripts promise, and lets the wire see every batch in order', async () => {
     await fc.assert(fc.asyncProperty(steps, fc.boolean(), runRoute), { numRuns: 500 });
+  });
+});
+
+describe('the blobs of a route, whatever happens in whatever order', () => {
+  it('follow their batch, one send per link at a time, no version twice', async () => {
+    await fc.assert(
+      fc.asyncProperty(blobSteps, (all) => new BlobRun(q).run(all)),
+      { numRuns: 150 },
+    );
   });
 });
 

@@ -8,8 +8,9 @@ import { PARK_MS } from '../../src/queue/jobQueues.js';
 import type { BatchJob } from '../../src/queue/jobs.js';
 import { BATCH_QUEUE, batchJobId } from '../../src/queue/keys.js';
 import { LEASE_MS } from '../../src/queue/routeOrder.js';
-import { wakeHead } from '../../src/queue/wake.js';
+import { skipHead, wakeHead } from '../../src/queue/wake.js';
 import { BatchProcessor } from '../../src/workers/batchProcessor.js';
+import { Complaints } from '../../src/workers/complaints.js';
 import type { Delivery } from '../../src/workers/delivery.js';
 import { WorkerStop } from '../../src/workers/workerStop.js';
 import { batch, openRoute, type QueueFixture, STREAM, silent } from './helpers.js';
@@ -42,6 +43,8 @@ export type JobStep =
   | { do: 'hold'; what: 'pause' | 'resume' | 'unblock' }
   | { do: 'pass' }
   | { do: 'lose'; unrecorded: number }
+  /** Of a blocked head; or the second half of one that waited for a lease. */
+  | { do: 'skip' }
   | { do: 'wake' };
 
 const outcome = fc.constantFrom<Outcome[]>(
@@ -103,6 +106,7 @@ export const jobSteps: fc.Arbitrary<JobStep[]> = fc.array(
       weight: 1,
       arbitrary: fc.record({ do: fc.constant('lose'), unrecorded: fc.nat(2) }),
     },
+    { weight: 2, arbitrary: fc.constant({ do: 'skip' }) },
     { weight: 5, arbitrary: fc.constant({ do: 'wake' }) },
   ),
   { maxLength: 40, size: 'max' },
@@ -135,6 +139,8 @@ export class JobBench {
   /** The destination is known to have applied this one, as its repeat was confirmed. */
   #survived = 0;
   #judgeRepeats = false;
+  /** Given up by the operator, as the spool knows, and maybe not yet in Redis. */
+  #givenUp = 0;
 
   constructor(private readonly q: QueueFixture) {
     this.#connection = connectRedis(q.target, 'queue');
@@ -153,6 +159,7 @@ export class JobBench {
       queues: q.queues,
       delivery: delivery as unknown as Delivery,
       stop: new WorkerStop(),
+      complaints: new Complaints(),
       log: silent,
       workerId: 'w',
     });
@@ -177,6 +184,7 @@ export class JobBench {
     this.#rewound = false;
     this.#answered = this.#survived = 0;
     this.#owed = null;
+    this.#givenUp = 0;
     await this.#open(maxAttempts, 1);
     for (const step of steps) await this.#take(step, maxAttempts);
     await this.#wake();
@@ -201,9 +209,35 @@ export class JobBench {
         return this.#pass();
       case 'lose':
         return this.#lose(maxAttempts, step.unrecorded);
+      case 'skip':
+        return this.#skip();
       case 'wake':
         return this.#wake();
     }
+  }
+
+  /** As a producer does it: in the spool first, and again until Redis knows it. */
+  async #skip(): Promise<void> {
+    const { order, queues } = this.q;
+    const state = await order.state(ROUTE);
+    if (state === null) return;
+    const owed = this.#givenUp >= state.head;
+    if (!owed && state.blocked !== state.head) return;
+    this.#givenUp = state.head;
+    const generation = this.#generation;
+    const answer = await skipHead(order, queues, {
+      route: ROUTE,
+      generation,
+      sequence: state.head,
+    });
+    if (answer.is === 'wait') return;
+    assert.equal(answer.is, 'skipped');
+    this.#sent = Math.max(this.#sent, state.head);
+    this.#confirmed = Math.max(this.#confirmed, state.head);
+    this.#owed = null;
+    const id = batchJobId(ROUTE, generation, state.head);
+    const job = await queues.batches.getJobState(id);
+    assert.ok(job === 'unknown' || job === 'active', `the job of what was given up is ${job}`);
   }
 
   async #open(maxAttempts: number, head: number): Promise<void> {
@@ -301,7 +335,7 @@ export class JobBench {
     if (answer.is !== 'go' || outcome === 'killed while parking') return;
     this.#reply = 'confirmed';
     if (outcome === 'killed after the ack') {
-      if (answer.repeat !== null) this.#send(answer.repeat);
+      if (answer.repeat !== null) this.#send(answer.repeat.job);
       this.#send(job.data);
       const { is } = await this.q.order.ack(job.data, holder);
       assert.equal(is, 'acked');
@@ -353,7 +387,9 @@ export class JobBench {
   async #lose(maxAttempts: number, unrecorded: number): Promise<void> {
     const state = await this.q.order.state(ROUTE);
     assert.ok(state !== null);
-    const recorded = Math.max(0, state.head - 1 - unrecorded);
+    const recorded = Math.max(this.#givenUp, state.head - 1 - unrecorded);
+    this.#confirmed = Math.max(this.#confirmed, recorded);
+    this.#sent = Math.max(this.#sent, recorded);
     await this.q.data.del(this.q.keys.route(ROUTE), this.q.keys.batches(ROUTE));
     if (unrecorded === 0) {
       await this.q.queues.removeBatches(ROUTE, this.#generation, state.head, state.tail);
@@ -389,6 +425,8 @@ export class JobBench {
       if (state === null || state.tail >= this.#captured) break;
       await this.#feed('as the producer');
     }
+    await this.#pass();
+    if (this.#givenUp > 0) await this.#skip();
     await order.hold(ROUTE, 'resume');
     await order.hold(ROUTE, 'unblock');
     for (let round = 0; ; round += 1) {

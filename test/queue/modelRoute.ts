@@ -8,13 +8,22 @@ import {
   LEASE_MS,
   type OpenAnswer,
   type OpenRequest,
+  type SkipAnswer,
 } from '../../src/queue/routeOrder.js';
 
 /** `wait` without its time, which depends on the machine. */
 export type ModelBeginAnswer =
-  | { is: 'go'; epoch: number; previous: number; attempts: number; repeat: number | null }
+  | {
+      is: 'go';
+      epoch: number;
+      previous: number;
+      attempts: number;
+      repeat: { sequence: number; previous: number } | null;
+    }
   | { is: 'closed' | 'stale' | 'delivered' | 'park' }
   | { is: 'wait'; until: number };
+
+export type ModelSkipAnswer = Exclude<SkipAnswer, { is: 'wait' }> | { is: 'wait'; until: number };
 
 /** What Redis holds of a route; times in ms of the model's clock. */
 interface Stored {
@@ -24,6 +33,7 @@ interface Stored {
   head: number;
   tail: number;
   previous: number;
+  prior: number;
   holder: string;
   ackHolder: string;
   epoch: number;
@@ -85,7 +95,12 @@ export class RouteModel {
     return { is: 'open', head: s.head, tail: s.tail };
   }
 
-  #fresh(r: OpenRequest, before: Stored | null, reset = { head: 1, previous: 0 }): Stored {
+  #fresh(
+    r: OpenRequest,
+    before: Stored | null,
+    reset: NonNullable<OpenRequest['reset']> = { head: 1, previous: 0 },
+  ): Stored {
+    const { repeat } = reset;
     return {
       stream: r.stream,
       generation: r.generation,
@@ -93,6 +108,7 @@ export class RouteModel {
       head: reset.head,
       tail: reset.head - 1,
       previous: reset.previous,
+      prior: repeat?.previous ?? 0,
       holder: '',
       ackHolder: '',
       epoch: before?.epoch ?? 0,
@@ -101,14 +117,14 @@ export class RouteModel {
       paused: before?.paused ?? false,
       blocked: null,
       attempts: 0,
-      resend: false,
+      resend: repeat !== undefined,
       survived: false,
       interval: r.intervalMs,
       maxAttempts: r.maxAttempts,
       batches: before?.batches ?? 0,
       bytes: before?.bytes ?? 0,
       repeats: before?.repeats ?? 0,
-      accepted: new Map(),
+      accepted: new Map(repeat === undefined ? [] : [[reset.previous, repeat.job]]),
     };
   }
 
@@ -151,7 +167,7 @@ export class RouteModel {
       epoch: s.epoch,
       previous: s.previous,
       attempts: s.attempts,
-      repeat: again?.sequence ?? null,
+      repeat: again === undefined ? null : { sequence: again.sequence, previous: s.prior },
     };
   }
 
@@ -208,6 +224,8 @@ export class RouteModel {
     }
     giveBack(s);
     s.head += 1;
+    s.accepted.delete(s.previous);
+    s.prior = s.previous;
     s.previous = job.sequence;
     s.ackHolder = holder;
     s.attempts = 0;
@@ -215,8 +233,26 @@ export class RouteModel {
     s.survived = false;
     s.batches += 1;
     s.bytes += job.bytes;
-    s.accepted.delete(job.sequence - 1);
     return { answer: { is: 'acked', head: s.head, tail: s.tail, blobs: [] }, moved: true };
+  }
+
+  /** `moved`: this answer, not an earlier one, moved the route on. */
+  skip(generation: number, sequence: number): { answer: ModelSkipAnswer; moved: boolean } {
+    const s = this.stored;
+    if (s === null || s.generation !== generation) return { answer: { is: 'stale' }, moved: false };
+    if (s.head < sequence) return { answer: { is: 'behind', head: s.head }, moved: false };
+    const moved = s.head === sequence;
+    if (moved) {
+      if (s.lease > this.now) return { answer: { is: 'wait', until: s.lease }, moved: false };
+      giveBack(s);
+      s.head += 1;
+      s.blocked = null;
+      s.attempts = 0;
+      s.resend = false;
+      s.survived = true;
+      s.accepted.delete(sequence);
+    }
+    return { answer: { is: 'skipped', head: s.head, tail: s.tail, blobs: [] }, moved };
   }
 
   hold(what: 'pause' | 'resume' | 'unblock'): { head: number; tail: number } | null {
@@ -256,8 +292,12 @@ interface Sender {
  * how Redis decides, and judges the guarantee.
  */
 export class Wire {
-  /** Everything through this was confirmed at some time. */
-  confirmed = 0;
+  /** Everything through this was confirmed or given up at some time. */
+  passed = 0;
+  /** The highest that a receiver of ours holds. */
+  #held = 0;
+  readonly #confirmed = new Set<number>();
+  readonly #givenUp = new Set<number>();
   /** Who may still send. */
   #senders: Sender[] = [];
   /** What was sent last, commit byte or not. */
@@ -268,7 +308,11 @@ export class Wire {
   #answered = 0;
 
   /** `go` was answered. */
-  go(job: BatchJob, holder: string, now: number): void {
+  go(job: BatchJob, holder: string, now: number, previous: number): void {
+    assert.ok(previous <= this.#held || job.sequence <= this.#held, 'a receiver would see a gap');
+    for (let before = previous + 1; before < job.sequence; before += 1) {
+      assert.ok(this.#givenUp.has(before), `${before} is neither delivered nor given up`);
+    }
     const others = this.#senders.filter((sender) => sender.until > now);
     assert.deepEqual(
       others.map((sender) => sender.holder),
@@ -276,8 +320,8 @@ export class Wire {
       `${holder} was let on the wire while another was on it`,
     );
     assert.ok(
-      job.sequence <= this.confirmed + 1,
-      `${job.sequence} was let on the wire, but only ${this.confirmed} is confirmed`,
+      job.sequence <= this.passed + 1,
+      `${job.sequence} was let on the wire, but only ${this.passed} is passed`,
     );
     if (this.#rewoundTo !== null) {
       assert.equal(job.sequence, this.#rewoundTo, 'another batch than the one Redis is back at');
@@ -295,15 +339,21 @@ export class Wire {
       head > recorded,
       `${head} would be sent again, though the ack of ${recorded} is known`,
     );
-    assert.ok(head <= this.confirmed + 1, `${head} would come before ${this.confirmed + 1}`);
+    assert.ok(head <= this.passed + 1, `${head} would come before ${this.passed + 1}`);
     this.#rewoundTo = head;
     this.#answered = 0;
   }
 
   /** The confirmed batch before the head is sent once more, in front of it. */
-  repeats(sequence: number, previous: number): void {
-    assert.equal(sequence, previous, 'another batch than the last confirmed one is repeated');
-    assert.ok(sequence <= this.confirmed, `${sequence} is repeated, but was never confirmed`);
+  repeats(sequence: number, before: { head: number; previous: number; prior: number }): void {
+    assert.equal(sequence, before.previous, 'another batch than the last confirmed is repeated');
+    assert.ok(this.#confirmed.has(sequence), `${sequence} is repeated, but was never confirmed`);
+    for (let between = sequence + 1; between < before.head; between += 1) {
+      assert.fail(`${sequence} is repeated behind ${between}, which may have been applied`);
+    }
+    for (let gap = before.prior + 1; gap < sequence; gap += 1) {
+      assert.ok(this.#givenUp.has(gap), `${gap} would be left out before the repeat`);
+    }
     assert.ok(
       sequence >= this.#answered,
       `${sequence} is sent again although the destination answered ${this.#answered}`,
@@ -316,11 +366,20 @@ export class Wire {
   }
 
   confirms(sequence: number): void {
-    assert.ok(sequence <= this.confirmed + 1, `${sequence} was confirmed before its turn`);
-    this.confirmed = Math.max(this.confirmed, sequence);
+    assert.ok(sequence <= this.passed + 1, `${sequence} was confirmed before its turn`);
+    this.passed = Math.max(this.passed, sequence);
+    this.#held = Math.max(this.#held, sequence);
+    this.#confirmed.add(sequence);
     // Redis is back at a state in which this holder had the lease already.
     if (this.#rewoundTo === sequence) this.#rewoundTo = sequence + 1;
     this.answered(sequence);
+  }
+
+  /** The spool knows that the operator gave it up. */
+  gaveUp(sequence: number): void {
+    assert.ok(sequence <= this.passed + 1, `${sequence} is given up before its turn`);
+    this.passed = Math.max(this.passed, sequence);
+    this.#givenUp.add(sequence);
   }
 
   renewed(holder: string, now: number, answer: boolean): void {

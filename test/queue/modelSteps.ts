@@ -26,6 +26,8 @@ export type Step =
   | ({ do: 'ack'; twice: boolean } & Asker)
   | { do: 'strangerAcks' }
   | { do: 'hold'; what: 'pause' | 'resume' | 'unblock' }
+  | { do: 'skip'; killed: boolean }
+  | { do: 'skipWrongly'; offset: number; generation: number }
   | { do: 'pass'; ms: number }
   | { do: 'snapshot' }
   | { do: 'lose'; how: 'everything' | 'since the snapshot' | 'nothing' };
@@ -65,6 +67,12 @@ const hold = fc.record({
   do: fc.constant('hold' as const),
   what: fc.constantFrom('pause' as const, 'resume' as const, 'unblock' as const),
 });
+const skip = fc.record({ do: fc.constant('skip' as const), killed: fc.boolean() });
+const counted = { ...failure, resend: true };
+const blocked = fc.constant<Step[]>([
+  { do: 'begin', offset: 0, generation: 0 },
+  { do: 'fail', who: 0, offset: 0, generation: 0, failure: counted },
+]);
 const resume = fc.constant({ do: 'hold' as const, what: 'resume' as const });
 const lose = fc.record({
   do: fc.constant('lose' as const),
@@ -92,6 +100,18 @@ const episode: fc.Arbitrary<Step[]> = fc.oneof(
   { weight: 1, arbitrary: fc.tuple(pass) },
   { weight: 1, arbitrary: fc.tuple(hold) },
   { weight: 2, arbitrary: fc.tuple(resume) },
+  { weight: 3, arbitrary: fc.tuple(blocked, skip).map(([steps, word]) => [...steps, word]) },
+  { weight: 1, arbitrary: fc.tuple(skip) },
+  {
+    weight: 1,
+    arbitrary: fc.tuple(
+      fc.record({
+        do: fc.constant('skipWrongly' as const),
+        offset: fc.constantFrom(-2, -1, 1, 2),
+        generation,
+      }),
+    ),
+  },
   { weight: 1, arbitrary: fc.tuple(fc.constant({ do: 'snapshot' as const })) },
   { weight: 1, arbitrary: fc.tuple(lose, look, pass, pass) },
   { weight: 1, arbitrary: fc.tuple(lose) },
@@ -150,7 +170,17 @@ export class RouteRun {
   readonly #hashKey: string;
   readonly #acceptedKey: string;
   /** What the producer's spool remembers of the route. */
-  readonly #spool = { last: 0, acked: 0, accepted: 0, generation: 0, paused: false };
+  readonly #spool = {
+    last: 0,
+    acked: 0,
+    previous: 0,
+    accepted: 0,
+    generation: 0,
+    paused: false,
+    skipped: new Set<number>(),
+    /** Given up, and Redis may not know. */
+    unfinished: null as number | null,
+  };
   #open = false;
   readonly #activations: { job: BatchJob; holder: string }[] = [];
   /** Who was let on the wire last; null: that was before a loss. */
@@ -181,6 +211,7 @@ export class RouteRun {
   async finish(): Promise<void> {
     await this.run([
       { do: 'hold', what: 'resume' },
+      { do: 'pass', ms: LEASE_MS },
       { do: 'look', maxAttempts: 0 },
       { do: 'look', maxAttempts: 0 },
       { do: 'pass', ms: LEASE_MS },
@@ -195,7 +226,7 @@ export class RouteRun {
         { do: 'ack', who: 0, offset: 0, generation: 0, twice: false },
       ]);
     }
-    assert.equal(this.wire.confirmed, this.#spool.last, 'not everything was delivered');
+    assert.equal(this.wire.passed, this.#spool.last, 'not everything was delivered');
     await this.run([{ do: 'look', maxAttempts: 0 }]);
     assert.equal(this.#spool.acked, this.#spool.last);
   }
@@ -239,6 +270,18 @@ export class RouteRun {
         const answer = await this.q.order.hold(this.#route, step.what);
         return assert.deepEqual(
           answer === null ? null : { head: answer.head, tail: answer.tail },
+          expected,
+        );
+      }
+      case 'skip':
+        return this.#skip(step.killed);
+      case 'skipWrongly': {
+        const generation = this.#spool.generation + step.generation;
+        const sequence = this.#head + step.offset;
+        const { answer: expected, moved } = this.model.skip(generation, sequence);
+        assert.ok(!moved);
+        return assert.deepEqual(
+          await this.q.order.skip(this.#route, generation, sequence),
           expected,
         );
       }
@@ -287,6 +330,7 @@ export class RouteRun {
   /** What a producer does at a start, after a reconnection and now and then. */
   async #look(maxAttempts: number): Promise<void> {
     const spool = this.#spool;
+    if (!(await this.#finishSkip())) return;
     const state = await this.q.order.state(this.#route);
     const runId = this.q.scripts.runId();
     const same =
@@ -294,10 +338,7 @@ export class RouteRun {
       state.generation === spool.generation &&
       state.head > spool.acked &&
       state.tail >= spool.accepted;
-    if (same && this.#open && state.run === runId) {
-      spool.acked = Math.max(spool.acked, state.head - 1);
-      return;
-    }
+    if (same && this.#open && state.run === runId) return this.#recordAck(state.head - 1);
     if (same) {
       await this.#opens({
         maxAttempts,
@@ -309,17 +350,74 @@ export class RouteRun {
       this.#rewinds = !first;
       spool.generation = Math.max(spool.generation, state?.generation ?? 0) + 1;
       spool.accepted = spool.acked;
+      const repeats = spool.previous > 0 && spool.previous === spool.acked;
       await this.#opens({
         maxAttempts,
         generation: spool.generation,
         waitMs: first ? 0 : LEASE_MS,
-        reset: { head: spool.acked + 1, previous: spool.acked },
+        reset: {
+          head: spool.acked + 1,
+          previous: spool.previous,
+          ...(repeats && {
+            repeat: { job: this.#job(spool.previous), previous: this.#prior(spool.previous) },
+          }),
+        },
       });
     }
     if (this.#rewinds) this.wire.rewound(this.#head, spool.acked);
     this.#rewinds = false;
     this.#open = true;
-    spool.acked = Math.max(spool.acked, this.#head - 1);
+    this.#recordAck(this.#head - 1);
+  }
+
+  #recordAck(sequence: number): void {
+    const spool = this.#spool;
+    if (sequence <= spool.acked) return;
+    spool.acked = spool.previous = sequence;
+    spool.accepted = Math.max(spool.accepted, sequence);
+  }
+
+  /** What was confirmed before it. */
+  #prior(sequence: number): number {
+    let before = sequence - 1;
+    while (this.#spool.skipped.has(before)) before -= 1;
+    return before;
+  }
+
+  /** The operator gives the blocked head up; `killed`: whoever does it dies with the spool's word. */
+  async #skip(killed: boolean): Promise<void> {
+    const spool = this.#spool;
+    const state = await this.q.order.state(this.#route);
+    const agrees =
+      state !== null &&
+      state.generation === spool.generation &&
+      state.head > spool.acked &&
+      state.tail >= spool.accepted;
+    if (!agrees || state.blocked === null || spool.unfinished !== null) return;
+    assert.equal(state.blocked, state.head);
+    this.#recordAck(state.head - 1);
+    spool.acked = spool.unfinished = state.head;
+    spool.accepted = Math.max(spool.accepted, state.head);
+    spool.skipped.add(state.head);
+    this.wire.gaveUp(state.head);
+    if (!killed) await this.#finishSkip();
+  }
+
+  /** False: somebody sends it at this moment. */
+  async #finishSkip(): Promise<boolean> {
+    const spool = this.#spool;
+    if (spool.unfinished === null) return true;
+    const { generation, unfinished } = spool;
+    const { answer: expected } = this.model.skip(generation, unfinished);
+    const answer = await this.q.order.skip(this.#route, generation, unfinished);
+    if (answer.is === 'wait' && expected.is === 'wait') {
+      const ms = expected.until - this.model.now;
+      assert.ok(answer.ms <= ms && answer.ms > ms - LEASE_MS / 3, `wait ${answer.ms}, not ${ms}`);
+      return false;
+    }
+    assert.deepEqual(answer, expected);
+    spool.unfinished = null;
+    return true;
   }
 
   async #opens(how: {
@@ -404,12 +502,19 @@ export class RouteRun {
       return;
     }
     if (answer.is !== 'go') return assert.deepEqual(answer, expected);
-    const repeat = answer.repeat?.sequence ?? null;
+    const repeat =
+      answer.repeat === null
+        ? null
+        : { sequence: answer.repeat.job.sequence, previous: answer.repeat.previous };
     assert.deepEqual({ ...answer, repeat }, expected);
     this.#activations.push({ job, holder });
     this.#latest = holder;
-    this.wire.go(job, holder, this.model.now);
-    if (repeat !== null) this.wire.repeats(repeat, answer.previous);
+    const { previous } = answer;
+    this.wire.go(job, holder, this.model.now, previous);
+    if (repeat !== null) {
+      const before = { head: job.sequence, previous, prior: repeat.previous };
+      this.wire.repeats(repeat.sequence, before);
+    }
   }
 
   async #lease(step: Extract<Step, { do: 'renew' | 'release' }>): Promise<void> {
@@ -505,6 +610,7 @@ export class RouteRun {
       head: String(s.head),
       tail: String(s.tail),
       previous: String(s.previous),
+      prior: String(s.prior),
       holder: s.holder,
       ackHolder: s.ackHolder,
       epoch: String(s.epoch),
@@ -518,14 +624,27 @@ export class RouteRun {
       batches: String(s.batches),
       bytes: String(s.bytes),
       repeats: String(s.repeats),
+      mayLose: '0', // this Redis syncs always, and has no replicas
     });
     assert.equal(lease === '0', s.lease === 0, 'the lease');
     assert.deepEqual([...held].sort(ascending), [...s.accepted.keys()].sort(ascending));
-    this.#checkHash(Number(raw['generation']), Number(raw['head']), Number(raw['tail']), held);
+    this.#checkHash(
+      Number(raw['generation']),
+      Number(raw['head']),
+      Number(raw['tail']),
+      Number(raw['previous']),
+      held,
+    );
   }
 
   /** Of the real hash, without the model. */
-  #checkHash(generation: number, head: number, tail: number, held: ReadonlySet<number>): void {
+  #checkHash(
+    generation: number,
+    head: number,
+    tail: number,
+    previous: number,
+    held: ReadonlySet<number>,
+  ): void {
     assert.ok(tail >= head - 1, `tail ${tail} fell behind head ${head}`);
     for (let sequence = head; sequence <= tail; sequence += 1) {
       assert.ok(held.has(sequence), `${sequence} is accepted, not confirmed, and gone`);
@@ -536,7 +655,9 @@ export class RouteRun {
     }
     assert.ok(head >= this.#seen.head, `the head went back from ${this.#seen.head} to ${head}`);
     this.#seen.head = head;
-    if (head > this.#seen.first) assert.ok(held.has(head - 1), `${head - 1} is gone too early`);
+    if (previous >= this.#seen.first) {
+      assert.ok(held.has(previous), `${previous} is gone too early`);
+    }
   }
 }
 

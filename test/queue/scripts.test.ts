@@ -74,7 +74,7 @@ describe('the scripts of a route', () => {
       await openRoute(order);
       const [first] = await accepted(1);
       await acked(first as BatchJob);
-      const repeat = batch(1, { generation: 2 });
+      const repeat = { job: batch(1, { generation: 2 }), previous: 0 };
       await openRoute(order, { generation: 2, reset: { head: 2, previous: 1, repeat } });
       await order.accept(batch(2, { generation: 2 }));
       const go = await order.begin(batch(2, { generation: 2 }), 'w1');
@@ -230,7 +230,7 @@ describe('the scripts of a route', () => {
       await order.begin(second, 'w1');
       await order.fail(second, 'w1', failed);
       const again = await order.begin(second, 'w2');
-      assert.ok(again.is === 'go' && again.repeat?.sequence === 1);
+      assert.ok(again.is === 'go' && again.repeat?.job.sequence === 1);
       await order.repeated(second, 'w2');
       await order.release(second, 'w2');
       const after = await order.begin(second, 'w3');
@@ -295,6 +295,69 @@ describe('the scripts of a route', () => {
       }
       await acked(first);
       assert.equal(await news, 'ack foo@replica');
+    });
+  });
+
+  describe('skip', () => {
+    async function blockedAt2(): Promise<void> {
+      await openRoute(order, { maxAttempts: 1 });
+      const [first, second] = await accepted(1, 2, 3);
+      await acked(first as BatchJob);
+      assert.equal((await order.begin(second as BatchJob, 'w2')).is, 'go');
+      assert.equal((await order.fail(second as BatchJob, 'w2', failed)).is, 'blocked');
+    }
+
+    it('moves the route on behind what was confirmed, and asks for no repeat of that', async () => {
+      await blockedAt2();
+      const skipped = { is: 'skipped', head: 3, tail: 3, blobs: [] };
+      assert.deepEqual(await order.skip('foo@replica', 1, 2), skipped);
+      assert.deepEqual(await order.skip('foo@replica', 1, 2), skipped, 'asked again');
+      assert.equal(await order.accepted('foo@replica', 2), null);
+      assert.equal((await order.accepted('foo@replica', 1))?.sequence, 1);
+      const go = await order.begin(batch(3), 'w3');
+      assert.deepEqual(go, { is: 'go', epoch: 3, previous: 1, attempts: 0, repeat: null });
+      assert.equal((await order.fail(batch(3), 'w3', failed)).is, 'blocked');
+      const again = await order.begin(batch(3), 'w4');
+      assert.ok(again.is === 'go' && again.repeat === null, '2 may have been applied, 1 is older');
+      await order.ack(batch(3), 'w4');
+      assert.equal(await order.accepted('foo@replica', 1), null, 'freed with its successor');
+      assert.equal((await order.state('foo@replica'))?.previous, 3);
+    });
+
+    it('waits for whoever sends the batch, and knows a wrong number and generation', async () => {
+      await blockedAt2();
+      assert.deepEqual(await order.skip('foo@replica', 1, 3), { is: 'behind', head: 2 });
+      assert.deepEqual(await order.skip('foo@replica', 2, 2), { is: 'stale' });
+      assert.deepEqual(await order.skip('bar@replica', 1, 2), { is: 'stale' });
+      assert.equal((await order.begin(batch(2), 'w3')).is, 'go');
+      const wait = await order.skip('foo@replica', 1, 2);
+      assert.ok(wait.is === 'wait' && wait.ms > 0 && wait.ms <= LEASE_MS);
+      await order.release(batch(2), 'w3');
+      assert.equal((await order.skip('foo@replica', 1, 2)).is, 'skipped');
+      assert.equal((await order.ack(batch(2), 'w3')).is, 'stale');
+    });
+
+    it('repeats the batch behind a skipped one with what was confirmed before it', async () => {
+      await blockedAt2();
+      await order.skip('foo@replica', 1, 2);
+      await acked(batch(3), 'w3');
+      await order.accept(batch(4));
+      await order.begin(batch(4), 'w4');
+      await order.fail(batch(4), 'w4', failed);
+      const again = await order.begin(batch(4), 'w5');
+      assert.ok(again.is === 'go');
+      assert.deepEqual([again.repeat?.job.sequence, again.repeat?.previous], [3, 1]);
+    });
+
+    it('frees the payload of what was given up, and tells which blobs may run', async () => {
+      await openRoute(order, { maxAttempts: 1 });
+      const payload = { kind: 'chunks', count: 2, prefix: q.keys.chunks('x') } as const;
+      for (const n of [0, 1]) await q.data.set(`${payload.prefix}${n}`, 'bytes');
+      await order.accept(batch(1, { payload }));
+      assert.equal((await order.beginBlob(blob(1), 'blob-1', 'b1')).is, 'park');
+      const answer = await order.skip('foo@replica', 1, 1);
+      assert.deepEqual(answer, { is: 'skipped', head: 2, tail: 1, blobs: ['blob-1'] });
+      assert.equal(await q.data.exists(`${payload.prefix}0`, `${payload.prefix}1`), 0);
     });
   });
 

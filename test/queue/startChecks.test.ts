@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
+import { type Logger, pino } from 'pino';
 import { ScriptConnection } from '../../src/queue/scriptConnection.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { until } from '../support/process.js';
@@ -8,7 +9,7 @@ import { silent, urlConfig } from './helpers.js';
 
 let close = async (): Promise<void> => undefined;
 after(() => close());
-const redis = await startTestRedis();
+const redis = await startTestRedis({ tcp: true });
 failOnLeaks();
 
 const opened: ScriptConnection[] = [];
@@ -16,8 +17,11 @@ close = async () => {
   for (const scripts of opened) await scripts.close();
 };
 
-function connect(more: Partial<ReturnType<typeof urlConfig>> = {}): ScriptConnection {
-  const scripts = new ScriptConnection({ config: { ...urlConfig(redis.url), ...more } }, silent);
+function connect(
+  more: Partial<ReturnType<typeof urlConfig>> = {},
+  log: Logger = silent,
+): ScriptConnection {
+  const scripts = new ScriptConnection({ config: { ...urlConfig(redis.url), ...more } }, log);
   opened.push(scripts);
   return scripts;
 }
@@ -34,8 +38,8 @@ async function config(name: string, value: string): Promise<void> {
 
 describe('the start checks of a Redis', () => {
   it('accept one that keeps everything', async () => {
-    const { durability, replicated, runId } = await connect().ready();
-    assert.deepEqual({ durability, replicated }, { durability: 'always', replicated: false });
+    const { durability, mayLose, runId } = await connect().ready();
+    assert.deepEqual({ durability, mayLose }, { durability: 'always', mayLose: false });
     assert.match(runId, /^[0-9a-f]{40}$/);
   });
 
@@ -56,11 +60,34 @@ describe('the start checks of a Redis', () => {
     await config('appendonly', 'yes');
   });
 
-  it('tell what a weaker sync policy is', async () => {
-    for (const policy of ['everysec', 'no', 'always'] as const) {
+  it('say what a weaker sync policy may lose, and that the spool covers it', async () => {
+    const may = {
+      everysec: /lose its last second or two .*the spool keeps every batch/,
+      no: /lose its last half minute .*the spool keeps every batch/,
+    };
+    for (const policy of ['everysec', 'no'] as const) {
       await config('appendfsync', policy);
-      assert.equal((await connect().ready()).durability, policy);
+      const lines: string[] = [];
+      const log = pino({}, { write: (line: string) => lines.push(line) });
+      const { durability, mayLose } = await connect({}, log).ready();
+      assert.deepEqual({ durability, mayLose }, { durability: policy, mayLose: true });
+      const said = lines.filter((line) => line.includes('"REDIS_MAY_LOSE"'));
+      assert.equal(said.length, 1);
+      assert.match(said[0] ?? '', may[policy]);
     }
+    await config('appendfsync', 'always');
+  });
+
+  it('see that a server which syncs always may still lack what another had: a promoted replica, a primary with replicas', async () => {
+    const promoted = await startTestRedis({ tcp: true });
+    await promoted.command('REPLICAOF', '127.0.0.1', String(redis.port));
+    await until('it follows', async () => (await redis.command('WAIT', '1', '1000')) === '1');
+    assert.equal((await connect().ready()).mayLose, true, 'a primary with replicas');
+    const scripts = connect({ url: promoted.url });
+    assert.equal(await refusal(scripts), 'REDIS_REPLICA');
+    await promoted.command('REPLICAOF', 'NO', 'ONE');
+    const { durability, mayLose } = await scripts.ready();
+    assert.deepEqual({ durability, mayLose }, { durability: 'always', mayLose: true });
   });
 
   it('work for a user who may not use CONFIG, and cannot know the policy then', async () => {

@@ -50,5 +50,6 @@ export function stateOf(view: SpoolView) {
     batches: [...view.batchesAfter(0)],
     routes: [...view.routes()],
     blobs: [...view.pendingBlobs()],
+    unfinished: [...view.unfinishedSkips()],
   };
 }

@@ -248,6 +248,11 @@ test('skip passes a batch without calling it confirmed', async (t) => {
   assert.equal(spool.batch(2), undefined);
   assert.equal(spool.batch(1)?.sequence, 1, 'still the last confirmed one');
   assert.deepEqual(spool.waiting('r'), { batches: 1, bytes: 5, oldestSealedAtMs: options.now() });
+  const unfinished = () =>
+    [...spool.unfinishedSkips()].map(({ from, to, bytes }) => [from, to, bytes]);
+  assert.deepEqual(unfinished().flat(), [2, 2, 5, 3, 3, 5]);
+  await spool.recordSkipFinished('r');
+  assert.deepEqual(unfinished(), [[3, 3, 5]]);
   await spool.newStream();
   assert.equal(spool.route('r')?.previous, 0);
   assert.equal(spool.streamSince, 4);
@@ -404,6 +409,7 @@ test('after any run of operations a re-opened spool knows the same', async (t) =
     fc.record({ op: fc.constant('drop' as const), d: destination }),
     fc.record({ op: fc.constant('rename' as const), d: destination, to: destination }),
     fc.record({ op: fc.constant('skip' as const), d: destination, seq: fc.nat(40) }),
+    fc.record({ op: fc.constant('finish' as const), d: destination }),
     fc.record({ op: fc.constant('pause' as const), d: destination }),
     fc.record({ op: fc.constant('generation' as const), d: destination, n: fc.nat(5) }),
     fc.record({ op: fc.constant('settle' as const), seq: fc.nat(40) }),
@@ -444,6 +450,9 @@ test('after any run of operations a re-opened spool knows the same', async (t) =
             break;
           case 'skip':
             await spool.recordVerdict(step.d, { kind: 'skip', sequence: step.seq });
+            break;
+          case 'finish':
+            await spool.recordSkipFinished(step.d);
             break;
           case 'pause':
             await spool.recordVerdict(step.d, { kind: 'pause' });

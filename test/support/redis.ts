@@ -1,16 +1,27 @@
 import { createConnection, createServer } from 'node:net';
 import { join } from 'node:path';
-import { after } from 'node:test';
-import { findRedisServer } from '../../src/queue/embedded/findServer.js';
+import { findRedisServer, type RedisServer } from '../../src/queue/embedded/findServer.js';
 import { ping } from '../../src/queue/embedded/ping.js';
+import { atEnd } from './atEnd.js';
 import { TestProcess, until } from './process.js';
 import { tempDir } from './tempDir.js';
+
+/** What a Redis user of ours needs, besides keys and channels: as in docs/operations.md. */
+export const NEEDED_RIGHTS =
+  '-@all +@hash +@list +@set +@sortedset +@stream +@string +exists +del +unlink +type +pexpire +pttl +eval +evalsha +multi +exec +publish +subscribe +unsubscribe +ping +hello +auth +client|setname +time +info'.split(
+    ' ',
+  );
+
+/** And in a cluster. */
+export const CLUSTER_RIGHTS = ['+cluster|info', '+cluster|keyslot', '+cluster|slots'];
 
 export interface TestRedisOptions {
   /** Listen on a free loopback port too. */
   tcp?: boolean;
   /** Options that replace ours, `{ appendonly: 'no' }`. */
   config?: Readonly<Record<string, string>>;
+  /** The same, when they depend on the port. */
+  settings?: (port: number) => Readonly<Record<string, string>>;
 }
 
 /** A real Redis server of one test file: own socket, own directory, ended with the file. */
@@ -53,6 +64,16 @@ export class TestRedis {
     return this.#process.pid;
   }
 
+  /** Holds its id while it runs: for crash points that kill it. */
+  get pidFile(): string {
+    return join(this.dir, 'redis.pid');
+  }
+
+  /** It was started, and somebody else has killed it. */
+  get isDead(): boolean {
+    return this.#process?.isOver === true;
+  }
+
   /** Starts it on what it had on disk, and waits until it answers. */
   async start(): Promise<void> {
     const settings: Record<string, string> = {
@@ -65,6 +86,7 @@ export class TestRedis {
       appendfsync: 'always',
       save: '',
       'maxmemory-policy': 'noeviction',
+      pidfile: this.pidFile,
       ...this.#config,
     };
     const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
@@ -113,12 +135,21 @@ export class TestRedis {
   }
 }
 
+/** The server program of this run; a run that is to prove something of one must not use another. */
+export async function findTestServer(): Promise<RedisServer> {
+  const server = await findRedisServer();
+  const wanted = process.env['FERRY_TEST_SERVER'] ?? server.name;
+  if (server.name !== wanted) throw new Error(`${server.how} is not ${wanted}`);
+  return server;
+}
+
 /** Starts a server and registers its end. */
 export async function startTestRedis(options: TestRedisOptions = {}): Promise<TestRedis> {
-  const server = await findRedisServer();
+  const server = await findTestServer();
   const port = options.tcp === true ? await freePort() : 0;
-  const redis = new TestRedis(server.program, server.name, port, options.config ?? {});
-  after(() => redis.kill());
+  const config = { ...options.config, ...options.settings?.(port) };
+  const redis = new TestRedis(server.program, server.name, port, config);
+  atEnd(() => redis.kill());
   await redis.start();
   return redis;
 }

@@ -11,13 +11,23 @@
  */
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
-import { access, type FileHandle, mkdir, open, realpath, rmdir, stat } from 'node:fs/promises';
+import {
+  access,
+  type FileHandle,
+  mkdir,
+  open,
+  readdir,
+  realpath,
+  rmdir,
+  stat,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { tryLock, unlock } from 'fs-native-extensions';
 import { lock as takeLease } from 'proper-lockfile';
 import { asError, FerryError, systemCode } from '../../common/errors.js';
+import { type HeldLock, tryTakeLock } from '../../common/fileLock.js';
 
 /** Shorter: a stalled event loop loses the lease; longer: a foreign killed producer blocks longer. */
 export const LEASE_STALE_MS = 10_000;
@@ -87,6 +97,30 @@ export async function lockDirectory(options: DirectoryLockOptions): Promise<Dire
     await noteFile.close();
     throw error;
   }
+}
+
+/**
+ * For a command that writes to spools of `stateDir` itself: keeps every producer out of them.
+ *
+ * @returns null while a producer of this state directory runs
+ */
+export async function keepProducersOut(
+  stateDir: string,
+): Promise<{ release(): Promise<void> } | null> {
+  const locksDir = join(stateDir, 'locks');
+  const held: HeldLock[] = [];
+  const release = async (): Promise<void> => {
+    for (const lock of held) await lock.release();
+  };
+  for (const name of await readdir(locksDir).catch(() => [])) {
+    const lock = await tryTakeLock(join(locksDir, name), 'exclusive');
+    if (lock === null) {
+      await release();
+      return null;
+    }
+    held.push(lock);
+  }
+  return { release };
 }
 
 /** Beside the directory, never in it (that would wake the watcher); else among temporary files. */

@@ -1,5 +1,12 @@
 /** The records of a spool's log, as they stand in it. Short keys: there are many of them. */
-import type { PendingBlob, RouteMark, SpoolBatch, TrimMark, Verdict } from './types.js';
+import type {
+  PendingBlob,
+  RouteMark,
+  SpoolBatch,
+  TrimMark,
+  UnfinishedSkip,
+  Verdict,
+} from './types.js';
 
 /** The whole state; first record of every segment. */
 export interface Checkpoint {
@@ -17,6 +24,8 @@ export interface Checkpoint {
   blobs: PendingBlob[];
   routes: RouteMark[];
   batches: SpoolBatch[];
+  /** Absent in spools of versions that had no `skip`. */
+  unfinished?: UnfinishedSkip[];
 }
 
 export type Fact =
@@ -46,6 +55,8 @@ export type Fact =
   | { t: 'ack'; d: string; seq: number }
   | { t: 'generation'; d: string; n: number }
   | { t: 'verdict'; d: string; verdict: Verdict }
+  /** The oldest unfinished skip of a route is in Redis and in the audit log. */
+  | { t: 'finished'; d: string }
   | { t: 'stream'; id: string }
   | { t: 'blob'; link: string; text: string; version: number; after: number }
   | { t: 'blobConfirmed'; link: string; version: number; d: string }

@@ -266,6 +266,11 @@ export class Spool extends StateView {
     this.#reclaimLater();
   }
 
+  /** The oldest unfinished skip of the route is in Redis and in the audit log. Not synced. */
+  recordSkipFinished(destination: string): Promise<void> {
+    return this.#append({ t: 'finished', d: destination }, false);
+  }
+
   /** A new random stream id: sequences go on, `previous` of each route becomes 0. Durable. */
   newStream(): Promise<void> {
     return this.#append({ t: 'stream', id: newStreamId() }, true);

@@ -9,7 +9,14 @@
  */
 import { FerryError } from '../../common/errors.js';
 import type { Checkpoint, Fact, FactPlace } from './facts.js';
-import type { PendingBlob, RouteMark, SpoolBatch, TrimMark, Verdict } from './types.js';
+import type {
+  PendingBlob,
+  RouteMark,
+  SpoolBatch,
+  TrimMark,
+  UnfinishedSkip,
+  Verdict,
+} from './types.js';
 
 type Route = { -readonly [K in keyof RouteMark]: RouteMark[K] };
 
@@ -28,6 +35,8 @@ export class SpoolState {
   readonly routes = new Map<string, Route>();
   /** Held batches, ascending. */
   readonly batches = new Map<number, SpoolBatch>();
+  /** Oldest first. */
+  unfinished: UnfinishedSkip[] = [];
 
   /** The state as the first record of a new segment. */
   checkpoint(): Checkpoint {
@@ -46,6 +55,7 @@ export class SpoolState {
       blobs: [...this.blobs.values()],
       routes: [...this.routes.values()],
       batches: [...this.batches.values()],
+      unfinished: this.unfinished,
     };
   }
 
@@ -98,12 +108,20 @@ export class SpoolState {
         this.routes.delete(fact.d);
         this.routes.set(fact.to, { ...route, destination: fact.to });
         this.#renameInBlobs(fact.d, fact.to);
+        this.unfinished = this.unfinished.map((skip) =>
+          skip.destination === fact.d ? { ...skip, destination: fact.to } : skip,
+        );
         return;
       }
       case 'drop':
         this.routes.delete(fact.d);
         this.#prune();
         return;
+      case 'finished': {
+        const done = this.unfinished.findIndex((skip) => skip.destination === fact.d);
+        this.unfinished = this.unfinished.filter((_, index) => index !== done);
+        return;
+      }
       case 'stream':
         this.stream = fact.id;
         this.streamSince = this.routes.size === 0 ? this.last + 1 : this.lowestAck() + 1;
@@ -188,8 +206,9 @@ export class SpoolState {
         return;
       case 'skip': {
         const seq = Math.min(verdict.sequence ?? route.acked + 1, this.last);
-        if (seq <= route.acked) return;
         const from = route.acked + 1;
+        if (seq >= from || verdict.drop) this.#unfinished(route, verdict, from, seq);
+        if (seq < from) return;
         const before = route.skipped.at(-1);
         route.skipped =
           before !== undefined && before[1] === from - 1
@@ -202,6 +221,13 @@ export class SpoolState {
         this.#prune();
       }
     }
+  }
+
+  #unfinished(route: Route, verdict: Verdict, from: number, to: number): void {
+    const { destination } = route;
+    const sha256 = from === to ? (this.batches.get(to)?.sha256 ?? null) : null;
+    const bytes = this.#between(from - 1, to);
+    this.unfinished = [...this.unfinished, { destination, verdict, from, to, bytes, sha256 }];
   }
 
   #addRoute(destination: string, after: number): void {
@@ -280,6 +306,7 @@ export class SpoolState {
     for (const route of from.routes) this.routes.set(route.destination, { ...route });
     this.batches.clear();
     for (const batch of from.batches) this.batches.set(batch.sequence, batch);
+    this.unfinished = from.unfinished ?? [];
   }
 
   #renameInBlobs(was: string, now: string): void {

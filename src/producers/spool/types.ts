@@ -47,6 +47,7 @@ export interface SpoolBatch {
 export interface Verdict {
   /**
    * `skip`: everything through `sequence` is given up; `acked` advances, `previous` does not.
+   * With `drop` the whole route is: it is forgotten as soon as Redis has forgotten it.
    * `pause` / `resume`: sets and clears `paused`.
    * `replay`: with `sequence`, delivered batches from there (through `to`) are to go out again,
    * until `replayed`; without, a blocked batch gets fresh attempts and only this note is kept.
@@ -54,10 +55,23 @@ export interface Verdict {
   readonly kind: 'skip' | 'pause' | 'resume' | 'replay' | 'replayed';
   readonly sequence?: number;
   readonly to?: number;
+  readonly drop?: boolean;
   readonly reason?: string;
   /** Who said so, for the audit. */
   readonly by?: string;
   readonly atMs?: number;
+}
+
+/** A `skip` that is true here, and may not be known yet in Redis and in the audit log. */
+export interface UnfinishedSkip {
+  readonly destination: string;
+  readonly verdict: Verdict;
+  /** The batches given up: a closed range. */
+  readonly from: number;
+  readonly to: number;
+  readonly bytes: number;
+  /** Of a single batch; null for several. */
+  readonly sha256: string | null;
 }
 
 /** What the spool knows of one route of its journal. */
@@ -140,6 +154,8 @@ export interface SpoolView {
   route(destination: string): RouteMark | undefined;
   routes(): Iterable<RouteMark>;
   pendingBlobs(): Iterable<PendingBlob>;
+  /** Oldest first. */
+  unfinishedSkips(): Iterable<UnfinishedSkip>;
   /** Payload bytes and batches that this route has not confirmed. */
   waiting(destination: string): { batches: number; bytes: number; oldestSealedAtMs: number | null };
 }

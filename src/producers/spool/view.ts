@@ -1,7 +1,14 @@
 /** The questions that can be asked of a spool's state, for the producer and for read-only users. */
 
 import type { SpoolState } from './state.js';
-import type { PendingBlob, RouteMark, SpoolBatch, SpoolView, TrimMark } from './types.js';
+import type {
+  PendingBlob,
+  RouteMark,
+  SpoolBatch,
+  SpoolView,
+  TrimMark,
+  UnfinishedSkip,
+} from './types.js';
 
 export abstract class StateView implements SpoolView {
   protected readonly state: SpoolState;
@@ -73,6 +80,10 @@ export abstract class StateView implements SpoolView {
 
   *pendingBlobs(): Iterable<PendingBlob> {
     yield* this.state.blobs.values();
+  }
+
+  *unfinishedSkips(): Iterable<UnfinishedSkip> {
+    yield* this.state.unfinished;
   }
 
   waiting(destination: string): {

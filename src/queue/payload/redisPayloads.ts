@@ -2,6 +2,7 @@ import { FerryError } from '../../common/errors.js';
 import type { RedisClient } from '../connection.js';
 import type { BatchJob, PayloadPlace } from '../jobs.js';
 import { batchJobId, type Keys } from '../keys.js';
+import { redisTrouble } from '../trouble.js';
 import {
   CHUNK_BYTES,
   CHUNKS_IN_FLIGHT,
@@ -28,7 +29,7 @@ export class RedisPayloads implements PayloadStore {
     await inOrder(count, async (index) => {
       const from = index * CHUNK_BYTES;
       const chunk = await source.read(from, Math.min(from + CHUNK_BYTES, source.bytes));
-      await this.#client.set(prefix + index, chunk);
+      await redis('a chunk was not stored', this.#client.set(prefix + index, chunk));
     });
     return { kind: 'chunks', count, prefix };
   }
@@ -43,7 +44,7 @@ export class RedisPayloads implements PayloadStore {
         chunk.catch(() => undefined); // read below; a reader that stops early must not crash us
         coming.push(chunk);
       }
-      const chunk = await coming.shift();
+      const chunk = await redis('a chunk was not read', coming.shift() ?? Promise.resolve(null));
       const expected = Math.min(CHUNK_BYTES, job.bytes - index * CHUNK_BYTES);
       if (chunk?.length !== expected) throw payloadMissing(job);
       yield chunk;
@@ -53,7 +54,7 @@ export class RedisPayloads implements PayloadStore {
   async remove(job: BatchJob): Promise<void> {
     const prefix = this.#prefix(job);
     await inOrder(chunkCount(job.bytes), async (index) => {
-      await this.#client.unlink(prefix + index);
+      await redis('a chunk was not freed', this.#client.unlink(prefix + index));
     });
   }
 
@@ -73,6 +74,14 @@ export function payloadMissing(job: BatchJob, cause?: unknown): FerryError {
     context: { route: job.route, sequence: job.sequence },
     ...(cause === undefined ? {} : { cause }),
   });
+}
+
+async function redis<T>(failure: string, answer: Promise<T>): Promise<T> {
+  try {
+    return await answer;
+  } catch (error) {
+    throw redisTrouble(failure, error);
+  }
 }
 
 /** Runs `work` for 0..count-1, at most `CHUNKS_IN_FLIGHT` at once. */

@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto';
+import { crashPoint } from '../../common/crashPoints.js';
 import { FerryError } from '../../common/errors.js';
 import type { RedisClient } from '../connection.js';
 import type { Keys } from '../keys.js';
 import type { Subscriber } from '../subscriber.js';
+import { redisTrouble } from '../trouble.js';
 import { CHUNK_BYTES, CHUNKS_IN_FLIGHT } from './payloadStore.js';
 import { chunkCount } from './redisPayloads.js';
 import {
@@ -41,7 +43,7 @@ export class TransferReader {
    * Opens the subject at its producer.
    *
    * @throws FerryError PAYLOAD_MISSING the producer says it has none;
-   *   PAYLOAD_UNREACHABLE no producer answered within 30 s
+   *   PAYLOAD_UNREACHABLE no producer answered within 30 s; REDIS_FULL, REDIS_AWAY
    */
   async open(subject: TransferSubject, signal: AbortSignal): Promise<OpenTransfer> {
     const id = randomUUID();
@@ -105,9 +107,12 @@ export class TransferReader {
     const giveUpAt = performance.now() + TRANSFER_PATIENCE_MS;
     for (let asked = 0; ; asked += 1) {
       const came = new Promise<void>((resolve) => this.#waiting.set(id, resolve));
-      const value = await this.#client.getdelBuffer(key);
+      const value = await this.#client.getdelBuffer(key).catch((error: unknown) => {
+        throw redisTrouble('a chunk was not taken', error);
+      });
       if (value !== null) {
         wish.missing = false;
+        crashPoint('transfer.taken');
         return value;
       }
       signal.throwIfAborted();
@@ -125,8 +130,13 @@ export class TransferReader {
 
   async #tell(id: string, wish: TransferWish): Promise<void> {
     wish.at = Date.now();
-    await this.#client.hset(this.#keys.wants(), id, JSON.stringify(wish));
-    await this.#client.publish(this.#keys.transfers(), `want ${id}`);
+    try {
+      await this.#client.hset(this.#keys.wants(), id, JSON.stringify(wish));
+      await this.#client.publish(this.#keys.transfers(), `want ${id}`);
+    } catch (error) {
+      throw redisTrouble('nothing can be asked of the producer', error);
+    }
+    crashPoint('transfer.wished');
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { crashPoint } from '../../common/crashPoints.js';
 import type { RedisClient } from '../connection.js';
 import type { Keys } from '../keys.js';
 import type { Subscriber } from '../subscriber.js';
@@ -149,6 +150,7 @@ export class TransferServer {
 
   async #put(id: string, part: string, value: Buffer): Promise<void> {
     await this.client.set(this.keys.transferPart(id, part), value, 'PX', TRANSFER_TTL_MS);
+    crashPoint('transfer.uploaded');
     await this.client.publish(this.keys.transfers(), `ready ${id}`);
   }
 

@@ -8,15 +8,19 @@
         11 paused: 1, 0, or '' to leave as it is
         12 the batch last confirmed, as JSON, when it is to be confirmed once more before the head
            (reset); '' for none. Whether that was owed is forgotten with the hash
+        13 prior: what was confirmed before that one, 0 for none (reset)
+        14 may lose: 1 when a successor of this run may lack its last writes, else 0
 
   Fields of the route hash
     stream generation run   whose route it is, and for which Redis run it is open
+    mayLose                 0: a server that comes after this run and has the hash has all of it
     head tail previous      next to deliver, last accepted, last confirmed
+    prior                   confirmed before `previous`, for its repeat
     holder epoch lease      who sends now, how many sends there were, until when (Redis ms)
     notBefore               no begin before this time (Redis ms): an older lease may still live
     paused blocked          operator's hold; sequence that ran out of attempts
     attempts error          failures of the head; the last one as JSON
-    resend survived         1: confirm previous again; 1: the far side is known to have ended it
+    resend survived         1: confirm previous again; 1: it must never come again
     interval maxAttempts    from the configuration of the journal
     batches bytes repeats   totals confirmed; sends that may have been repeats
     ackHolder               holder of the last ack, so that asking twice is answered alike
@@ -41,6 +45,7 @@ else
   redis.call('HSET', KEYS[1],
     'stream', ARGV[3], 'generation', ARGV[4],
     'head', ARGV[6], 'tail', tonumber(ARGV[6]) - 1, 'previous', ARGV[7],
+    'prior', ARGV[13],
     'holder', '', 'ackHolder', '', 'epoch', cur[5] or 0, 'lease', 0,
     'blocked', '', 'attempts', 0, 'resend', 0, 'survived', 0,
     'error', '')
@@ -54,7 +59,8 @@ else
   redis.call('HSETNX', KEYS[1], 'repeats', 0)
 end
 
-redis.call('HSET', KEYS[1], 'run', ARGV[5], 'interval', ARGV[9], 'maxAttempts', ARGV[10])
+redis.call('HSET', KEYS[1], 'run', ARGV[5], 'mayLose', ARGV[14], 'interval', ARGV[9],
+  'maxAttempts', ARGV[10])
 if tonumber(ARGV[8]) > 0 then
   redis.call('HSET', KEYS[1], 'notBefore', now + ARGV[8])
 elseif ARGV[2] == 'reset' then

@@ -1,0 +1,32 @@
+import type { RouteState } from '../queue/routeOrder.js';
+import type { RouteMark, SpoolView } from './spool/types.js';
+
+/** Whether Redis is no further back, and no further ahead, than the spool can explain. */
+export function agrees(
+  spool: SpoolView,
+  mark: RouteMark,
+  state: RouteState | null,
+): state is RouteState {
+  return (
+    state !== null &&
+    state.stream === spool.stream &&
+    state.generation === mark.generation &&
+    state.head >= mark.acked + 1 &&
+    state.tail >= mark.accepted &&
+    state.tail <= spool.lastSequence
+  );
+}
+
+/** The sequence confirmed before `sequence` on this route and stream; 0: none. */
+export function confirmedBefore(spool: SpoolView, mark: RouteMark, sequence: number): number {
+  let before = sequence - 1;
+  for (const [from, to] of mark.skipped.toReversed()) {
+    if (from <= before && before <= to) before = from - 1;
+  }
+  return before < Math.max(mark.firstSequence, spool.streamSince) ? 0 : before;
+}
+
+/** Whether the operator gave it up on this route. */
+export function isSkipped(mark: RouteMark, sequence: number): boolean {
+  return mark.skipped.some(([from, to]) => from <= sequence && sequence <= to);
+}

@@ -1,0 +1,53 @@
+import { parseArgs } from 'node:util';
+
+export interface WeekOptions {
+  /** Failed attempts per dead route: 7 days at the default interval of 20 s are 30,240. */
+  attempts: number;
+  journals: number;
+  /** Scaled down from 20 s. */
+  intervalMs: number;
+  /** `limits.spool` of each journal. */
+  spoolBytes: number;
+}
+
+export const USAGE = `usage: npm run week -- [--attempts N] [--journals J] [--interval MS] [--spool KIB]
+
+  --attempts   failed attempts of each dead route (30240: a week at 20 s)
+  --journals   how many, each with a dead and a live route (3)
+  --interval   between two attempts, in ms (5)
+  --spool      limits.spool of each journal, in KiB (4096)
+`;
+
+export class UsageError extends Error {}
+
+/** @throws UsageError */
+export function parseOptions(args: readonly string[]): WeekOptions {
+  const number = (name: string, text: string, min: number, max: number): number => {
+    const value = Number(text);
+    if (Number.isInteger(value) && value >= min && value <= max) return value;
+    throw new UsageError(`--${name} is a whole number from ${min} to ${max}`);
+  };
+  const { attempts, journals, interval, spool } = parse(args);
+  return {
+    attempts: number('attempts', attempts, 100, 1_000_000),
+    journals: number('journals', journals, 1, 50),
+    intervalMs: number('interval', interval, 1, 60_000),
+    spoolBytes: number('spool', spool, 64, 1_000_000) * 1024,
+  };
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({
+      args: [...args],
+      options: {
+        attempts: { type: 'string', default: '30240' },
+        journals: { type: 'string', default: '3' },
+        interval: { type: 'string', default: '5' },
+        spool: { type: 'string', default: '4096' },
+      },
+    }).values;
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
