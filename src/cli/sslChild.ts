@@ -12,6 +12,9 @@ import { DAEMON_VARIABLE, sharedStateDir } from '../ssl/places.js';
  */
 const START_TIMEOUT_MS = 15_000;
 
+/** A child with nothing to do ends in moments. */
+const END_TIMEOUT_MS = 5_000;
+
 /** How a start ended; what the daemon tells the command that started it. */
 export type StartNews =
   | { is: 'ours' | 'running'; pid: number }
@@ -58,10 +61,22 @@ export async function startInBackground(
   });
   const order: Order = { words, call };
   child.send(order, () => undefined); // a child that ended says so below
+  const ended = once(child, 'exit');
   const news = await firstWord(child, log.path);
+  // One that is no daemon is gone when its command is.
+  if (news.is === 'failed' || news.is === 'running') await within(END_TIMEOUT_MS, ended);
   if (child.connected) child.disconnect();
   child.unref();
   return news;
+}
+
+async function within(ms: number, event: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const patience = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([event.catch(() => undefined), patience]);
+  clearTimeout(timer);
 }
 
 function firstWord(child: ChildProcess, log: string): Promise<StartNews> {
