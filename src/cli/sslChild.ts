@@ -4,8 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { FerryError } from '../common/errors.js';
 import { type DaemonCall, maskedWords } from '../ssl/arguments.js';
 import { openLog, START_LOG } from '../ssl/logFile.js';
-import { sharedStateDir } from '../ssl/places.js';
-import { CHILD_VARIABLE } from './ssl.js';
+import { DAEMON_VARIABLE, sharedStateDir } from '../ssl/places.js';
 
 /**
  * So long the command waits for its daemon's word. Usually a second: the embedded Redis starts.
@@ -27,7 +26,7 @@ interface Order {
 
 /** The daemon's side: what it is to do, which a list of processes must not show. */
 export async function wordsOfParent(): Promise<Order> {
-  delete process.env[CHILD_VARIABLE];
+  delete process.env[DAEMON_VARIABLE];
   const [order] = (await once(process, 'message')) as [Order];
   // The parent may be killed while we start.
   process.on('disconnect', () => undefined);
@@ -55,7 +54,7 @@ export async function startInBackground(
     argv0: 'ferry-ssl',
     detached: true,
     stdio: ['ignore', log.fd, log.fd, 'ipc'],
-    env: { ...process.env, [CHILD_VARIABLE]: '1' },
+    env: { ...process.env, [DAEMON_VARIABLE]: '1' },
   });
   const order: Order = { words, call };
   child.send(order, () => undefined); // a child that ended says so below
