@@ -11,7 +11,6 @@ export function unsupported(config: FerryConfig): string[] {
     missing.push('archive: delivered batches are not kept in this version');
   }
   if (config.dashboard !== null) missing.push('dashboard: there is no dashboard in this version');
-  if (config.metrics !== null) missing.push('metrics: there are no metrics in this version');
   return missing;
 }
 
