@@ -194,9 +194,11 @@ export async function raw(
   return answer;
 }
 
-export function open(port: number): Promise<TLSSocket> {
+/** @param alpn protocols to ask for; none: as PicoLisp's programs */
+export function open(port: number, alpn: string[] = []): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ port, host: '127.0.0.1', ca: testCerts().ca }, () => {
+    const asked = alpn.length === 0 ? {} : { ALPNProtocols: alpn };
+    const socket = connect({ port, host: '127.0.0.1', ca: testCerts().ca, ...asked }, () => {
       socket.on('error', () => undefined);
       resolve(socket);
     });

@@ -49,6 +49,7 @@ export class KeptSession {
   #pings: NodeJS.Timeout | undefined;
   #requests = 0;
   #retired = false;
+  #lingering = false;
   #failure: FerryError | null = null;
 
   private constructor(endpoint: Endpoint, socket: TLSSocket) {
@@ -64,9 +65,15 @@ export class KeptSession {
       settings: { enablePush: false },
     });
     this.#session.on('error', (error) => this.#fail(broke(endpoint, error)));
-    this.#session.once('close', () => this.#onClose());
-    this.gone = new Promise((resolve) => socket.once('close', () => resolve()));
+    this.#session.on('goaway', () => this.retire());
     socket.on('error', () => undefined);
+    this.gone = new Promise((resolve) => {
+      socket.once('close', () => {
+        this.#retired = true;
+        this.#clear();
+        resolve();
+      });
+    });
   }
 
   /**
@@ -138,13 +145,15 @@ export class KeptSession {
   retire(): void {
     this.#retired = true;
     this.#kept.clear();
-    if (this.#requests === 0) this.#session.close();
+    if (this.#requests > 0) return;
+    this.#session.close();
+    this.#linger();
   }
 
   /** Ends it now, politely: requests that are under way are cancelled. */
   close(): Promise<void> {
     this.retire();
-    if (this.#requests > 0) this.#session.destroy();
+    if (this.#requests > 0) this.#destroy();
     return this.gone;
   }
 
@@ -156,7 +165,7 @@ export class KeptSession {
         this.#session.off('close', onClose);
         signal.removeEventListener('abort', onAbort);
         if (error === null) return resolve();
-        this.#session.destroy();
+        this.#destroy();
         reject(error);
       };
       const onSettings = () => done(null);
@@ -183,20 +192,29 @@ export class KeptSession {
 
   #fail(failure: FerryError): void {
     this.#failure ??= failure;
-    this.#session.destroy();
+    this.#destroy();
   }
 
-  #onClose(): void {
+  #destroy(): void {
     this.#retired = true;
+    this.#session.destroy();
+    this.#linger();
+  }
+
+  /** close_notify is on its way out: a moment for the peer's. */
+  #linger(): void {
+    this.#clear();
+    const socket = this.#socket;
+    if (socket.closed || this.#lingering) return;
+    this.#lingering = true;
+    const timer = setTimeout(() => socket.destroy(), LINGER_MS);
+    socket.once('close', () => clearTimeout(timer));
+  }
+
+  #clear(): void {
     this.#kept.clear();
     this.#life.clear();
     clearTimeout(this.#pings);
-    const socket = this.#socket;
-    if (socket.closed) return;
-    // close_notify is out: a moment for the peer's.
-    const timer = setTimeout(() => socket.destroy(), LINGER_MS);
-    socket.once('close', () => clearTimeout(timer));
-    socket.end();
   }
 }
 
