@@ -336,6 +336,20 @@ describe('one connection', () => {
     assert.deepEqual(one.batches().sort(), names.map((stream) => `${stream} 1`).sort());
   });
 
+  test('that has carried thousands of requests is not taken for an attack by resets', async () => {
+    const one = await receiver();
+    const before = one.refusals.length;
+    // Every finished request was reset once more: after a thousand, nghttp2 ended the connection.
+    const sender = async () => {
+      for (let n = 0; n < 50; n += 1) {
+        await ship(one.port, 'abc', claim(1, 0, 'abc'), undefined, { dialect: 'h2' });
+      }
+    };
+    await Promise.all(Array.from({ length: 50 }, sender));
+    assert.deepEqual(one.batches(), ['abc']);
+    assert.equal(one.refusals.length, before);
+  });
+
   test('turns away what is more than the receiver may serve, and says that it looked at nothing', async () => {
     const limits = { maxBatchBytes: null, maxBlobBytes: null, idleMs: 10_000, connections: 2 };
     const one = await receiver({ limits });
