@@ -80,7 +80,12 @@ class WorkerRole implements Role {
     this.#destinations = config.destinations;
     let slots = SPARE_SLOTS;
     for (const destination of config.destinations.values()) {
-      this.#gates.set(destination.name, new DestinationGate(destination.connections));
+      this.#gates.set(
+        destination.name,
+        new DestinationGate(destination.connections, (lane, id) =>
+          lane === 'batch' ? access.queues.promoteBatch(id) : access.queues.promoteBlob(id),
+        ),
+      );
       slots += DestinationGate.slots(destination.connections);
     }
     this.#delivery = new Delivery(config, access, this.#log);
@@ -194,8 +199,11 @@ class WorkerRole implements Role {
       }
       return sleepJob(job, token, UNKNOWN_DESTINATION_PAUSE_MS);
     }
-    const entrance = await gate.enter(job.queueName === BATCH_QUEUE ? 'batch' : 'blob');
-    if (!entrance.entered) return sleepJob(job, token, entrance.ms);
+    const lane = job.queueName === BATCH_QUEUE ? 'batch' : 'blob';
+    const entrance = await gate.enter(lane, String(job.id));
+    if (!entrance.entered) {
+      return sleepJob(job, token, entrance.ms, () => gate.sleeps(lane, String(job.id)));
+    }
     try {
       if (this.#stop.stopping) return await sleepJob(job, token, 0);
       this.#lastActiveAt = performance.now();
