@@ -41,6 +41,8 @@ export type Call = (lane: Lane, jobId: string) => Promise<unknown>;
 export class DestinationGate {
   readonly #connections: number;
   readonly #call: Call;
+  /** Of a lane. */
+  readonly #waitersMax: number;
   #inside = 0;
   readonly #waiters: Record<Lane, (() => void)[]> = { batch: [], blob: [] };
   readonly #sleepers: Record<Lane, Set<string>> = { batch: new Set(), blob: new Set() };
@@ -49,9 +51,13 @@ export class DestinationGate {
   /** When the last job that was turned away is to come back. */
   #lastReturnAt = 0;
 
-  constructor(connections: number, call: Call) {
+  /** @param alone whether it is the only destination: there is nobody to make room for */
+  constructor(connections: number, options: { alone: boolean; call: Call }) {
     this.#connections = connections;
-    this.#call = call;
+    this.#call = options.call;
+    this.#waitersMax = options.alone
+      ? Number.POSITIVE_INFINITY
+      : connections * WAITERS_PER_CONNECTION;
   }
 
   /** Slots of one lane's BullMQ worker that this destination can hold at most. */
@@ -89,10 +95,6 @@ export class DestinationGate {
     if (this.#sleepers[lane].size < SLEEPERS_MAX) this.#sleepers[lane].add(jobId);
     // Those who left meanwhile could not know of it.
     if (this.#inside < this.#connections) this.#callSleepers(lane);
-  }
-
-  get #waitersMax(): number {
-    return this.#connections * WAITERS_PER_CONNECTION;
   }
 
   /** As many as there is room for among the waiters, the longest sleeper first. */

@@ -82,9 +82,11 @@ class WorkerRole implements Role {
     for (const destination of config.destinations.values()) {
       this.#gates.set(
         destination.name,
-        new DestinationGate(destination.connections, (lane, id) =>
-          lane === 'batch' ? access.queues.promoteBatch(id) : access.queues.promoteBlob(id),
-        ),
+        new DestinationGate(destination.connections, {
+          alone: config.destinations.size === 1,
+          call: (lane, id) =>
+            lane === 'batch' ? access.queues.promoteBatch(id) : access.queues.promoteBlob(id),
+        }),
       );
       slots += DestinationGate.slots(destination.connections);
     }

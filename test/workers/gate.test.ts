@@ -3,11 +3,14 @@ import { describe, it } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Call, DestinationGate, type Entrance, type Lane } from '../../src/workers/gate.js';
 
-const nobody: Call = () => Promise.resolve();
+/** One of several destinations. */
+function gateOf(connections: number, call: Call = () => Promise.resolve()): DestinationGate {
+  return new DestinationGate(connections, { alone: false, call });
+}
 
 describe('the gate of a destination', () => {
   it('lets in as many as there are connections, and the next when one leaves', async () => {
-    const gate = new DestinationGate(2, nobody);
+    const gate = gateOf(2);
     const first = await gate.enter('batch', 'a');
     const second = await gate.enter('blob', 'b');
     assert.ok(first.entered && second.entered);
@@ -30,7 +33,7 @@ describe('the gate of a destination', () => {
   });
 
   it('lets a batch in before the blobs that wait longer, however many they are', async () => {
-    const gate = new DestinationGate(1, nobody);
+    const gate = gateOf(1);
     const held = await gate.enter('blob', 'held');
     const order: string[] = [];
     const entering = async (lane: Lane): Promise<Entrance> => {
@@ -53,7 +56,7 @@ describe('the gate of a destination', () => {
   });
 
   it('spreads thousands that it turns away', async () => {
-    const gate = new DestinationGate(1, nobody);
+    const gate = gateOf(1);
     await fill(gate, 'batch', 5);
     const pauses: number[] = [];
     for (let i = 0; i < 5_000; i += 1) {
@@ -70,7 +73,7 @@ describe('the gate of a destination', () => {
     // A thousand blobs for a quick destination took ten seconds: each had been told a time at
     // which it could come back, 10 ms behind the one before, and the places stood empty.
     const queue: string[] = [];
-    const gate = new DestinationGate(2, async (lane, id) => {
+    const gate = gateOf(2, async (lane, id) => {
       assert.equal(lane, 'blob');
       queue.push(id);
     });
@@ -88,9 +91,25 @@ describe('the gate of a destination', () => {
     assert.deepEqual(done, ids);
   });
 
+  it('keeps everyone waiting where no other destination needs the slots', async () => {
+    const gate = new DestinationGate(1, { alone: true, call: () => Promise.resolve() });
+    const order: number[] = [];
+    const all = Array.from({ length: 100 }, async (_, n) => {
+      const entrance = await gate.enter('batch', `b${n}`);
+      assert.ok(entrance.entered);
+      order.push(n);
+      entrance.leave();
+    });
+    await Promise.all(all);
+    assert.deepEqual(
+      order,
+      Array.from({ length: 100 }, (_, n) => n),
+    );
+  });
+
   it('calls no more than there is room for among the waiters', async () => {
     const called: string[] = [];
-    const gate = new DestinationGate(1, async (_, id) => {
+    const gate = gateOf(1, async (_, id) => {
       called.push(id);
     });
     const [first, second] = await fill(gate, 'batch', 5);
@@ -110,7 +129,7 @@ describe('the gate of a destination', () => {
     let now = 0;
     t.mock.method(performance, 'now', () => now);
     const called: string[] = [];
-    const gate = new DestinationGate(1, async (_, id) => {
+    const gate = gateOf(1, async (_, id) => {
       called.push(id);
     });
     const inside = await fill(gate, 'batch', 5);
@@ -127,7 +146,7 @@ describe('the gate of a destination', () => {
 
   it('calls at once who begins to sleep when all the others have left', async () => {
     const called: string[] = [];
-    const gate = new DestinationGate(1, async (_, id) => {
+    const gate = gateOf(1, async (_, id) => {
       called.push(id);
     });
     const inside = await fill(gate, 'blob', 5);
