@@ -2,6 +2,7 @@ import { randomFillSync } from 'node:crypto';
 import { constants, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdir, open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { type Child, Household } from '../../chaos/household.js';
 import { makeCertificate } from '../../demo/certificate.js';
@@ -10,6 +11,8 @@ import { Sink } from './sink.js';
 const FERRY = fileURLToPath(new URL('../../src/cli/ferry.cjs', import.meta.url));
 const BIN_SSL = '/usr/lib/picolisp/bin/ssl';
 const STOP_MS = 15_000;
+const DEADLINE_MS = 300_000;
+const LOOK_MS = 20;
 const BLOCK_BYTES = 8 * 1024 * 1024;
 
 /** The key of all contenders; whoever has it may send to a sink. */
@@ -78,6 +81,7 @@ export class Bench {
   readonly #name: string;
   readonly #children: Child[] = [];
   readonly #sinks: Sink[] = [];
+  #started = 0;
 
   constructor(lab: Lab, name: string) {
     this.#lab = lab;
@@ -95,8 +99,10 @@ export class Bench {
     return this.path('state');
   }
 
-  async sink(): Promise<Sink> {
-    const sink = await Sink.start(this.#lab.household, `${this.#name}-sink${this.#sinks.length}`);
+  /** @param port default: any that is free */
+  async sink(port = 0): Promise<Sink> {
+    const name = `${this.#name}-sink${this.#sinks.length}`;
+    const sink = await Sink.start(this.#lab.household, name, port);
     this.#sinks.push(sink);
     return sink;
   }
@@ -162,19 +168,57 @@ export class Bench {
     return this.start(name, process.execPath, [file, ...args]);
   }
 
-  start(name: string, command: string, args: readonly string[]): Child {
+  start(name: string, command: string, args: readonly string[], argv0?: string): Child {
     const { household } = this.#lab;
-    const child = household.start(`${this.#name}-${name}`, command, args, { cwd: this.dir });
+    this.#started += 1;
+    const child = household.start(`${this.#name}-${this.#started}-${name}`, command, args, {
+      cwd: this.dir,
+      ...(argv0 === undefined ? {} : { argv0 }),
+    });
     this.#children.push(child);
     return child;
   }
 
+  /** Ends one cleanly, also one that stands still. */
+  async end(child: Child): Promise<void> {
+    child.signal('SIGCONT');
+    await child.stop(STOP_MS);
+  }
+
+  /** Looks again and again until it holds; fails at the deadline. */
+  async until(
+    what: string,
+    holds: () => Promise<boolean>,
+    deadlineMs = DEADLINE_MS,
+  ): Promise<void> {
+    const deadline = performance.now() + deadlineMs;
+    while (!(await holds())) {
+      if (performance.now() > deadline) throw new Error(`not within ${deadlineMs} ms: ${what}`);
+      await sleep(LOOK_MS);
+    }
+  }
+
+  /** The sum of a metric over all its labels, of a role whose `metrics` listen there. */
+  async metric(port: number, name: string): Promise<number> {
+    const text = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+    let sum = 0;
+    for (const line of text.split('\n')) {
+      if (!line.startsWith(`${name}{`) && !line.startsWith(`${name} `)) continue;
+      sum += Number(line.slice(line.lastIndexOf(' ') + 1));
+    }
+    return sum;
+  }
+
+  /** Commits into `fifo/j1` and so on, see `bench/programs/commits.ts`; seconds that it took. */
+  async commits(journals: number, commits: number, bytes: number, rate = 0): Promise<number> {
+    const words = [this.path('fifo'), journals, commits, bytes, rate].map(String);
+    const child = this.program('commits', words);
+    return Number((await child.line(/"seconds":([\d.]+)/))[1]);
+  }
+
   /** Ends all that was started, the last one first, and removes the directory. */
   async clear(): Promise<void> {
-    for (const child of this.#children.reverse()) {
-      child.signal('SIGCONT');
-      await child.stop(STOP_MS);
-    }
+    for (const child of this.#children.reverse()) await this.end(child);
     for (const sink of this.#sinks) await sink.stop();
     rmSync(this.dir, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }

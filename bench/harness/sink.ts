@@ -27,13 +27,19 @@ export class Sink {
     this.#fd = fd;
   }
 
-  static async start(household: Household, name: string): Promise<Sink> {
+  static async start(household: Household, name: string, port: number): Promise<Sink> {
     const events = household.path(`${name}.events`);
     writeFileSync(events, '', { mode: 0o600 });
-    const args = [PROGRAM, household.path('cert.pem'), household.path('cert.key'), events];
+    const args = [
+      PROGRAM,
+      household.path('cert.pem'),
+      household.path('cert.key'),
+      events,
+      `${port}`,
+    ];
     const child = household.start(name, process.execPath, args, { cwd: household.dir });
-    const port = Number((await child.line(/"port":(\d+)/))[1]);
-    return new Sink(port, child, openSync(events, 'r'));
+    const bound = Number((await child.line(/"port":(\d+)/))[1]);
+    return new Sink(bound, child, openSync(events, 'r'));
   }
 
   /** All that has arrived so far, in order. */

@@ -3,7 +3,7 @@
  * away, answers `T`, and writes a line per arrival into a file. It stores nothing, so that the
  * senders are measured and not it; the same one serves all contenders of a run.
  *
- *     usage: sink CERT KEY EVENTS
+ *     usage: sink CERT KEY EVENTS PORT
  *     prints: {"port":N}
  *     a line of EVENTS: <nanoseconds, monotonic> <batch|blob> <bytes>
  */
@@ -16,7 +16,7 @@ const T = 0x54;
 const HEAD_MAX_BYTES = 16 * 1024;
 
 endWithParent();
-const [certFile = '', keyFile = '', eventsFile = ''] = process.argv.slice(2);
+const [certFile = '', keyFile = '', eventsFile = '', port = '0'] = process.argv.slice(2);
 const events = openSync(eventsFile, 'a', 0o600);
 
 interface Request {
@@ -81,6 +81,6 @@ const server = createServer(
   take,
 );
 server.on('tlsClientError', () => undefined);
-server.listen(0, '127.0.0.1', () => {
+server.listen(Number(port), '127.0.0.1', () => {
   console.log(JSON.stringify({ port: (server.address() as AddressInfo).port }));
 });

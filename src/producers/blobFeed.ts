@@ -231,13 +231,16 @@ export class BlobFeed {
     await this.#p.spool.sync();
     crashPoint('blob.noted');
     const done: PendingBlob[] = [];
-    await inGroups(blobs, (blob) =>
-      this.#alone(blob.link, async () => {
-        await this.#end(blob, confirmed);
-        done.push(blob);
-      }),
-    );
-    await this.#forget(done);
+    try {
+      await inGroups(blobs, (blob) =>
+        this.#alone(blob.link, async () => {
+          await this.#end(blob, confirmed);
+          done.push(blob);
+        }),
+      );
+    } finally {
+      await this.#forget(done);
+    }
   }
 
   async #end(blob: PendingBlob, confirmed: Map<string, ConfirmedBlobs>): Promise<void> {

@@ -12,7 +12,7 @@ import type { WorkerStop } from './workerStop.js';
 export interface ActivationParts {
   order: RouteOrder;
   queues: JobQueues;
-  delivery: Delivery;
+  delivery: Pick<Delivery, 'sendBatch' | 'sendBlob'>;
   stop: WorkerStop;
   complaints: Complaints;
   meter: Meter;

@@ -36,6 +36,9 @@ const CLOSE_LOOK_MS = 50;
 /** A job for a destination that this worker's configuration does not know. */
 const UNKNOWN_DESTINATION_PAUSE_MS = 5_000;
 
+/** How confirmed batches and blobs come about: a measurement may put something else here. */
+export type Sender = Pick<Delivery, 'sendBatch' | 'sendBlob' | 'close'>;
+
 /**
  * Starts a worker: any number of them, on any hosts, share the routes of one Redis.
  *
@@ -45,11 +48,12 @@ export async function startWorker(
   config: FerryConfig,
   access: QueueAccess,
   context: RoleContext,
+  sender?: Sender,
 ): Promise<Role> {
   const workerId = `${hostname()}.${process.pid}.${randomUUID().slice(0, 8)}`;
   const registry = new WorkerRegistry(config.stateDir, config.redis.prefix, workerId);
   await registry.enter();
-  return new WorkerRole(config, access, context, workerId, registry);
+  return new WorkerRole(config, access, context, workerId, registry, sender);
 }
 
 class WorkerRole implements Role {
@@ -59,7 +63,7 @@ class WorkerRole implements Role {
   readonly #destinations: ReadonlyMap<string, DestinationConfig>;
   readonly #gates = new Map<string, DestinationGate>();
   readonly #stop = new WorkerStop();
-  readonly #delivery: Delivery;
+  readonly #delivery: Sender;
   readonly #workers: Worker[];
   readonly #connections: RedisClient[] = [];
   readonly #unknown = new Set<string>();
@@ -74,6 +78,7 @@ class WorkerRole implements Role {
     { logger, meter }: RoleContext,
     workerId: string,
     private readonly registry: WorkerRegistry,
+    sender?: Sender,
   ) {
     this.#access = access;
     this.#log = logger.child({ role: 'worker' });
@@ -90,7 +95,7 @@ class WorkerRole implements Role {
       );
       slots += DestinationGate.slots(destination.connections);
     }
-    this.#delivery = new Delivery(config, access, this.#log);
+    this.#delivery = sender ?? new Delivery(config, access, this.#log);
     const parts = {
       order: access.order,
       queues: access.queues,
