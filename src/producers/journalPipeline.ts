@@ -12,6 +12,7 @@ import type { Ask, GivenUp } from '../queue/asks.js';
 import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
 import type { TransferSubject } from '../queue/payload/transfer.js';
 import { redisFull } from '../queue/trouble.js';
+import { Archive } from './archive/archive.js';
 import { BlobFeed } from './blobFeed.js';
 import { JournalCapture } from './capture/capture.js';
 import { journalSize } from './capture/journalFile.js';
@@ -60,6 +61,7 @@ export class JournalPipeline {
   #capture: JournalCapture | null = null;
   #routes: RouteFeed[] = [];
   #blobs: BlobFeed | null = null;
+  #archive: Archive | null = null;
   /** What operators ask for, until a turn has carried it out. */
   readonly #asks: PendingAsk[] = [];
   #turn: Promise<void> | null = null;
@@ -141,6 +143,7 @@ export class JournalPipeline {
     clearTimeout(this.#timer);
     await within(STOP_PATIENCE_MS, this.#turn);
     await this.#capture?.close();
+    await this.#archive?.stop();
     await this.#spool?.close();
   }
 
@@ -166,6 +169,7 @@ export class JournalPipeline {
     const size = await this.#journalSize();
     if (this.#spool === null && size === 0 && !(await this.#hasPast())) return;
     const { spool, capture } = await this.#ready();
+    this.#archive?.look();
     if (!this.#recovered) {
       // What is in the spool goes on its way even while the journal cannot be looked at.
       await this.#recover(capture).catch((error: unknown) => this.#sayProblem(error));
@@ -190,6 +194,7 @@ export class JournalPipeline {
     if (this.#routes.some((route) => route.waitsForMemory)) {
       this.#sayProblem(redisFull('batches wait in the spool'));
     }
+    this.#archive?.look();
     if (this.#blobs?.pending) {
       await this.#blobs.step();
       if (!this.#blobsWoken) await this.#blobs.wake();
@@ -305,6 +310,8 @@ export class JournalPipeline {
         onNote: (note) => this.#sayNotes([note]),
       });
       await this.#settleRoutes(spool);
+      const archive = config.archive?.keepMs ? config.archive : null;
+      await spool.recordArchiving(archive !== null);
       const formerStreams = new Set<string>();
       this.#routes = journal.to.map(
         (target) =>
@@ -334,6 +341,9 @@ export class JournalPipeline {
           access,
           log,
         });
+      }
+      if (archive !== null) {
+        this.#archive = new Archive({ ...archive, spool, stateDir: config.stateDir, log });
       }
       this.#spool = spool;
       this.#capture = capture;

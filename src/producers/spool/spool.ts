@@ -271,6 +271,19 @@ export class Spool extends StateView {
     return this.#append({ t: 'finished', d: destination }, false);
   }
 
+  /** Whether what is confirmed is held until `recordArchived`. Not synced. */
+  async recordArchiving(on: boolean): Promise<void> {
+    if ((this.state.archived !== null) === on) return;
+    await this.#append({ t: 'archiving', on }, false);
+    this.#reclaimLater();
+  }
+
+  /** Everything through `sequence` is in the archive, or will never be. Not synced. */
+  async recordArchived(sequence: number): Promise<void> {
+    await this.#append({ t: 'archived', seq: sequence }, false);
+    this.#reclaimLater();
+  }
+
   /** A new random stream id: sequences go on, `previous` of each route becomes 0. Durable. */
   newStream(): Promise<void> {
     return this.#append({ t: 'stream', id: newStreamId() }, true);

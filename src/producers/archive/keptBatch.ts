@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { link, mkdir, open, rename, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { systemCode } from '../common/errors.js';
-import { nodeFileSystem } from '../common/fileSystem.js';
-import { batchName } from './spool/load.js';
-import type { Spool } from './spool/spool.js';
-import type { SpoolBatch } from './spool/types.js';
+import { systemCode } from '../../common/errors.js';
+import { nodeFileSystem } from '../../common/fileSystem.js';
+import { batchName } from '../spool/load.js';
+import type { Spool } from '../spool/spool.js';
+import type { SpoolBatch } from '../spool/types.js';
 
 /** Where the batches of a journal are kept that no longer wait, as `<10-digit sequence>.batch`. */
 export function archiveDir(stateDir: string, journal: string): string {
@@ -37,17 +37,34 @@ export async function keepBatch(
   const dir = archiveDir(stateDir, spool.journal);
   await mkdir(dir, { recursive: true, mode: 0o700 });
   const path = keptPath(stateDir, spool.journal, batch.sequence);
+  if (await placeBatch(spool, path, batch)) {
+    for (const each of [dir, dirname(dir), stateDir]) await nodeFileSystem.syncDirectory(each);
+  }
+  return path;
+}
+
+/**
+ * Gives the bytes of a held batch a name in the archive's directory. A copy's bytes are durable,
+ * unless `sync` is false; the name is not.
+ *
+ * @returns false: it was there already
+ */
+export async function placeBatch(
+  spool: Spool,
+  path: string,
+  batch: SpoolBatch,
+  { sync = true }: { sync?: boolean } = {},
+): Promise<boolean> {
   const there = await digestOf(path);
-  if (there === batch.sha256) return path;
+  if (there === batch.sha256) return false;
   if (there !== null) await rename(path, aside(path, there));
   const part = `${path}.part`;
   await unlink(part).catch(() => undefined); // of a kept one that was killed half way
   const own = join(spool.dir, batchName(batch.sequence));
   const named = batch.location.file === batchName(batch.sequence) && (await linked(own, part));
-  if (!named) await copy(spool, batch, part);
+  if (!named) await copy(spool, batch, part, sync);
   await rename(part, path);
-  for (const each of [dir, dirname(dir), stateDir]) await nodeFileSystem.syncDirectory(each);
-  return path;
+  return true;
 }
 
 function aside(path: string, digest: string): string {
@@ -65,13 +82,13 @@ async function linked(from: string, to: string): Promise<boolean> {
   }
 }
 
-async function copy(spool: Spool, batch: SpoolBatch, to: string): Promise<void> {
+async function copy(spool: Spool, batch: SpoolBatch, to: string, sync: boolean): Promise<void> {
   const from = await spool.openBatch(batch.sequence);
   try {
     const file = await open(to, 'wx', 0o600);
     try {
       for await (const chunk of from.read()) await file.appendFile(chunk);
-      await file.sync();
+      if (sync) await file.sync();
     } finally {
       await file.close();
     }
