@@ -8,7 +8,6 @@ import type { FerryConfig, ReceiverConfig } from './model.js';
 export function unsupported(config: FerryConfig): string[] {
   const missing: string[] = [];
   if (config.dashboard !== null) missing.push('dashboard: there is no dashboard in this version');
-  if (config.metrics !== null) missing.push('metrics: there are no metrics in this version');
   return missing;
 }
 
