@@ -118,12 +118,18 @@ export class JournalPipeline {
       spoolBytes: spool.bytesOnDisk,
       waitingBytes: spool.waitingBytes,
       limitBytes: this.journal.limits.spoolBytes,
+      archive: this.#archive?.gauge ?? null,
       routes: this.#routes.map(({ route, destination, isBlocked }) => ({
         route,
         ...spool.waiting(destination),
         blocked: isBlocked,
       })),
     };
+  }
+
+  /** Something in the archive may have become too old. */
+  pruneArchive(): void {
+    this.#archive?.look();
   }
 
   /** A head that sleeps although it ought to run, for whatever reason, wakes. */
@@ -190,7 +196,6 @@ export class JournalPipeline {
     const size = await this.#journalSize();
     if (this.#spool === null && size === 0 && !(await this.#hasPast())) return;
     const { spool, capture } = await this.#ready();
-    this.#archive?.look();
     if (!this.#recovered) {
       // What is in the spool goes on its way even while the journal cannot be looked at.
       await this.#recover(capture).catch((error: unknown) => this.#sayProblem(error));
@@ -215,7 +220,6 @@ export class JournalPipeline {
     if (this.#routes.some((route) => route.waitsForMemory)) {
       this.#sayProblem(redisFull('batches wait in the spool'));
     }
-    this.#archive?.look();
     if (this.#blobs?.pending) {
       await this.#blobs.step();
       if (!this.#blobsWoken) await this.#blobs.wake();
@@ -339,7 +343,8 @@ export class JournalPipeline {
         onNote: (note) => this.#sayNotes([note]),
       });
       await this.#settleRoutes(spool);
-      const archive = config.archive?.keepMs ? config.archive : null;
+      const archive =
+        config.archive.keepMs > 0 && config.archive.maxBytes > 0 ? config.archive : null;
       await spool.recordArchiving(archive !== null);
       const formerStreams = new Set<string>();
       this.#routes = journal.to.map(
@@ -373,6 +378,7 @@ export class JournalPipeline {
       }
       if (archive !== null) {
         this.#archive = new Archive({ ...archive, spool, stateDir: config.stateDir, log });
+        this.#archive.look();
       }
       this.#spool = spool;
       this.#capture = capture;

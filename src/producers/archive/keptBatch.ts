@@ -7,13 +7,9 @@ import { nodeFileSystem } from '../../common/fileSystem.js';
 import { batchName } from '../spool/load.js';
 import type { Spool } from '../spool/spool.js';
 import type { SpoolBatch } from '../spool/types.js';
+import { archiveDir } from './archiveFiles.js';
 
-/** Where the batches of a journal are kept that no longer wait, as `<10-digit sequence>.batch`. */
-export function archiveDir(stateDir: string, journal: string): string {
-  return join(stateDir, 'archive', journal);
-}
-
-/** The file that keeps one of them. */
+/** The file that keeps a batch that was given up. */
 export function keptPath(stateDir: string, journal: string, sequence: number): string {
   return join(archiveDir(stateDir, journal), batchName(sequence));
 }
@@ -43,28 +39,32 @@ export async function keepBatch(
   return path;
 }
 
-/**
- * Gives the bytes of a held batch a name in the archive's directory. A copy's bytes are durable,
- * unless `sync` is false; the name is not.
- *
- * @returns false: it was there already
- */
-export async function placeBatch(
-  spool: Spool,
-  path: string,
-  batch: SpoolBatch,
-  { sync = true }: { sync?: boolean } = {},
-): Promise<boolean> {
+/** @returns false: it was there already */
+async function placeBatch(spool: Spool, path: string, batch: SpoolBatch): Promise<boolean> {
   const there = await digestOf(path);
   if (there === batch.sha256) return false;
   if (there !== null) await rename(path, aside(path, there));
+  await putBatch(spool, path, batch, { sync: true });
+  return true;
+}
+
+/**
+ * Gives the bytes of a held batch a name in the archive, in place of what has it: a second one for
+ * a batch that is a file of its own, where the file system has such, else that of a copy. With
+ * `sync` a copy's bytes are durable; the name never is.
+ */
+export async function putBatch(
+  spool: Spool,
+  path: string,
+  batch: SpoolBatch,
+  { sync }: { sync: boolean },
+): Promise<void> {
   const part = `${path}.part`;
-  await unlink(part).catch(() => undefined); // of a kept one that was killed half way
+  await unlink(part).catch(() => undefined); // of one that was killed half way
   const own = join(spool.dir, batchName(batch.sequence));
   const named = batch.location.file === batchName(batch.sequence) && (await linked(own, part));
   if (!named) await copy(spool, batch, part, sync);
   await rename(part, path);
-  return true;
 }
 
 function aside(path: string, digest: string): string {

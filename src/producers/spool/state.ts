@@ -3,10 +3,10 @@
  * same state, in the producer that wrote them and in the one that reads them after a crash.
  *
  * A batch: (captured) -> held -> gone. It is held while some route has not got past it, while it
- * is some route's last confirmed one (a sender may have to send it once more), and until it is
- * settled (a power cut may bring its bytes back into the journal, to be compared), and, where
- * there is an archive, until that has it. `apply` drops
- * it from the table when the last of these ends; whoever deletes files looks at the table.
+ * is some route's last confirmed one (a sender may have to send it once more), until it is settled
+ * (a power cut may bring its bytes back into the journal, to be compared), and, where there is an
+ * archive, until that has it. `apply` drops it from the table when the last of these ends; whoever
+ * deletes files looks at the table.
  */
 import { FerryError } from '../../common/errors.js';
 import { chained } from './chain.js';
@@ -86,11 +86,6 @@ export class SpoolState {
     let lowest = Number.POSITIVE_INFINITY;
     for (const route of this.routes.values()) lowest = Math.min(lowest, route.acked);
     return lowest === Number.POSITIVE_INFINITY ? 0 : lowest;
-  }
-
-  /** Nobody but the archive needs a batch up to here, unless it is some route's last one. */
-  doneThrough(): number {
-    return this.routes.size === 0 ? 0 : Math.min(this.lowestAck(), this.settled);
   }
 
   /** Makes one fact true. Throws SPOOL_DAMAGED for one that cannot follow the state. */
@@ -358,7 +353,8 @@ export class SpoolState {
   /** Drops what nobody needs any more. Without a route nothing can be confirmed: all stays. */
   #prune(): void {
     if (this.routes.size === 0) return;
-    const done = Math.min(this.doneThrough(), this.archived ?? Number.POSITIVE_INFINITY);
+    const archived = this.archived ?? Number.POSITIVE_INFINITY;
+    const done = Math.min(this.lowestAck(), this.settled, archived);
     for (const batch of this.batches.values()) {
       if (batch.sequence > done) break;
       let needed = false;

@@ -162,7 +162,7 @@ export interface SpoolView {
   readonly archivedThrough: number | null;
   /** Head of the chain of digests; '' before the first batch. */
   readonly chainHead: string;
-  /** Confirmed on every route and settled, not in the archive yet: at most `limit`, ascending. */
+  /** Confirmed on every route, not in the archive yet: at most `limit`, ascending. */
   unarchived(limit: number): SpoolBatch[];
   /** Payload bytes and batches that this route has not confirmed. */
   waiting(destination: string): { batches: number; bytes: number; oldestSealedAtMs: number | null };

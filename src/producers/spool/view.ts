@@ -99,7 +99,7 @@ export abstract class StateView implements SpoolView {
     const { archived, batches } = this.state;
     if (archived === null) return [];
     const found: SpoolBatch[] = [];
-    const done = this.state.doneThrough();
+    const done = this.state.lowestAck();
     for (const batch of batches.values()) {
       if (batch.sequence > done || found.length === limit) break;
       if (batch.sequence > archived) found.push(batch);
