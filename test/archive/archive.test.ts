@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { appendFileSync, readdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import pino from 'pino';
@@ -181,6 +181,39 @@ describe('the archive of a journal', () => {
     await kept.deliver(2, 100);
     await kept.archived();
     assert.deepEqual(await kept.check(), [2, 3]);
+  });
+
+  it('lets go of what is too old, also when nothing is delivered any more', async (t) => {
+    const kept = await Kept.open(t, { keepMs: 300 });
+    await kept.deliver(2, 100);
+    await kept.archived();
+    await until('all of it went', () => {
+      kept.archive.look();
+      return kept.files().length === 0;
+    });
+    assert.deepEqual(kept.archive.gauge, { batches: 0, bytes: 0 });
+  });
+
+  it('moves the archive of a former spool of that name aside', async (t) => {
+    const kept = await Kept.open(t);
+    await kept.deliver(3, 100);
+    await kept.archived();
+    await kept.archive.stop();
+    await kept.spool.close();
+    await rename(kept.spool.dir, `${kept.spool.dir}-former`);
+    kept.payloads.length = 0;
+    await kept.start();
+    await kept.spool.addRoute('replica', { after: 0 });
+    await kept.deliver(2, 100);
+    await kept.archived();
+    assert.deepEqual(await kept.check(), [1, 2]);
+    const [former = ''] = readdirSync(dirname(kept.dir)).filter((name) => name !== 'delivered');
+    assert.match(former, /^former-/);
+    assert.deepEqual(await archiveSpan(join(dirname(kept.dir), former)), {
+      from: 1,
+      to: 3,
+      bytes: 300,
+    });
   });
 
   it('holds up nothing where it cannot be written: said once, and the spool is freed', async (t) => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, renameSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import type { CrashPoint } from '../../src/common/crashPoints.js';
 import { archivedBatches } from '../../src/producers/archive/archiveReader.js';
@@ -120,23 +120,6 @@ describe('the archive', () => {
     await archiveIs(site, writer.written);
   });
 
-  it('stays below its limit of bytes: the oldest go first', async () => {
-    const { site, writer } = await makeSite(`{keep: 1h, maxBytes: ${LIMIT_BYTES}}`);
-    await site.start('run');
-    await ship(site, writer, 5);
-    const kept = writer.written.subarray(-(LARGE_BYTES + 200 + 3 + 200 + 3 + 3));
-    await archiveIs(site, kept);
-    assert.equal((await archived(site)).to, 5);
-  });
-
-  it('lets go of what is too old, in a journal where nothing happens any more', async () => {
-    const { site, writer } = await makeSite('{keep: 2s}');
-    await site.start('run');
-    await ship(site, writer, 2);
-    await until('it came', () => existsSync(delivered(site)), ARRIVAL_MS);
-    await until('all of it went', () => readdirSync(delivered(site)).length === 0, ARRIVAL_MS);
-  });
-
   it('is none with 0, and the spool frees what is confirmed', async () => {
     const { site, writer } = await makeSite('0');
     await site.start('run');
@@ -144,23 +127,6 @@ describe('the archive', () => {
     await until('the spool is free', () => spooled(site).length <= 1, ARRIVAL_MS);
     assert.equal(existsSync(site.path('state/archive')), false);
     assert.equal((await site.route('foo@replica')).archivedFrom, null);
-  });
-
-  it('moves the archive of a former spool of that name aside', async () => {
-    const { site, writer } = await makeSite();
-    const first = await site.start('run');
-    await ship(site, writer, 2);
-    await archiveIs(site, writer.written);
-    await first.kill('SIGTERM');
-    // What operations.md calls a fresh spool. Without its Redis, whose lease would be waited out.
-    renameSync(site.path('state/spool/foo'), site.path('former-spool'));
-    renameSync(site.path('state/redis'), site.path('former-redis'));
-    const before = writer.written.length;
-    await site.start('run');
-    await ship(site, writer, 1);
-    await archiveIs(site, writer.written.subarray(before));
-    const names = readdirSync(site.path('state/archive/foo'));
-    assert.equal(names.filter((name) => name.startsWith('former-')).length, 1);
   });
 
   for (const point of POINTS) {
