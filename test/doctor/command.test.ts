@@ -59,8 +59,8 @@ describe('ferry doctor', () => {
     assert.match(said(checks, 'redis rights'), /^ok: /);
     assert.match(said(checks, 'receiver port'), /^ok: in use, and a receiver runs/);
     await site.arrived('foo', writer.written);
-    const batches = /batches|\.log$|\.lock/;
-    const fresh = tree(site.dir).filter((name) => !before.includes(name) && !batches.test(name));
+    const ofBatches = /^(received|state\/spool|state\/archive)(\/|$)/;
+    const fresh = tree(site.dir).filter((name) => !before.includes(name) && !ofBatches.test(name));
     assert.deepEqual(fresh, []);
     assert.deepEqual(await ferry.kill('SIGTERM'), { code: 0, signal: null });
     assert.doesNotMatch(ferry.stdout, /"level":"(warn|error|fatal)"/);
