@@ -136,7 +136,10 @@ const UNTRUSTED = new Set([
 ]);
 
 /** Sorts a socket error that came before the handshake was finished. */
-export function connectError(error: unknown, endpoint: Endpoint): FerryError {
+export function connectError(
+  error: unknown,
+  endpoint: Pick<Endpoint, 'host' | 'port'>,
+): FerryError {
   const code = systemCode(error) ?? '';
   const where = addressOf(endpoint);
   if (code === 'ECONNREFUSED') {
