@@ -118,7 +118,10 @@ const NO_PROTOCOL = new Set([
 ]);
 
 /** The server is there, its certificate may be good, and it does not speak HTTP/2. */
-export function http2NotOffered(endpoint: Endpoint, cause?: unknown): FerryError {
+export function http2NotOffered(
+  endpoint: Pick<Endpoint, 'host' | 'port'>,
+  cause?: unknown,
+): FerryError {
   return wireError('HTTP2_NOT_OFFERED', `${addressOf(endpoint)} does not speak HTTP/2`, { cause });
 }
 
@@ -153,7 +156,10 @@ const UNTRUSTED = new Set([
 ]);
 
 /** Sorts a socket error that came before the handshake was finished. */
-export function connectError(error: unknown, endpoint: Endpoint): FerryError {
+export function connectError(
+  error: unknown,
+  endpoint: Pick<Endpoint, 'host' | 'port'>,
+): FerryError {
   const code = systemCode(error) ?? '';
   const where = addressOf(endpoint);
   if (NO_PROTOCOL.has(code)) return http2NotOffered(endpoint, error);
