@@ -20,8 +20,9 @@ export const USAGE = `usage: npm run chaos -- [--minutes N] [--seed S] [--peer r
 
   --minutes     how long things go wrong (2); then everything is healed and counted
   --seed        the events follow from it, as far as scheduling allows (random)
-  --peer        receiver: ferry receiver. h2: the same over HTTP/2. sink: a server that counts every send as PicoLisp's
-                replica would take it. picolisp: the real httpGate and replica.l, one database
+  --peer        receiver: ferry receiver. h2: the same over HTTP/2. sink: a server that counts
+                every send as PicoLisp's replica would take it. picolisp: the real httpGate and
+                replica.l, one database
   --journals    how many (4); with picolisp always 1
   --short-stops no process stands still for longer than its lease
 `;
