@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { configCommand } from './config.js';
+import { dashboardCommand } from './dashboard.js';
 import { addGlobalOptions } from './options.js';
 import { producerCommand } from './producer.js';
 import { receiverCommand } from './receiver.js';
@@ -23,6 +24,7 @@ export function createProgram(): Command {
     runCommand(),
     producerCommand(),
     workerCommand(),
+    dashboardCommand(),
     receiverCommand(),
     statusCommand(),
     pauseCommand(),

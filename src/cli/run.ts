@@ -4,7 +4,7 @@ import { requireJournals } from '../config/requirements.js';
 import { type GlobalOptions, idleExitOption, roleLogger } from './options.js';
 import { runRole } from './runRole.js';
 
-/** `ferry run`: producer and worker in one process. */
+/** `ferry run`: producer, worker, and the dashboard where one is configured, in one process. */
 export function runCommand(): Command {
   return new Command('run')
     .description('capture and send: producer and worker in one process')
@@ -17,9 +17,15 @@ export function runCommand(): Command {
       const { startProducer } = await import('../producers/producer.js');
       const { startWorker } = await import('../workers/worker.js');
       const { startPipeline } = await import('./pipeline.js');
+      const dashboard =
+        config.dashboard === null ? null : await import('../dashboard/dashboard.js');
       const logger = roleLogger(options);
       await runRole({ logger, idleExitMs: options.idleExit }, () =>
-        startPipeline(config, logger, [startProducer, startWorker]),
+        startPipeline(config, logger, [
+          startProducer,
+          startWorker,
+          ...(dashboard === null ? [] : [dashboard.startDashboard]),
+        ]),
       );
     });
 }

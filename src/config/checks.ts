@@ -1,4 +1,5 @@
 import { dirname, relative, resolve, sep } from 'node:path';
+import { parsePasswordHash } from '../common/password.js';
 import type { Environment } from './environment.js';
 import { isGlob } from './glob.js';
 import type { FerryConfig } from './model.js';
@@ -185,6 +186,12 @@ function checkDashboard(
     const at: FieldPath = ['dashboard', 'users', index];
     if ('env' in user.password) {
       checkVariable([...at, 'password', 'env'], user.password.env, environment, problems);
+    } else if (parsePasswordHash(user.password.scrypt) === null) {
+      problems.add(
+        [...at, 'password', 'scrypt'],
+        'this is no hash that ferry dashboard --hash-password has made',
+        'ferry dashboard --hash-password reads a password from standard input and prints it',
+      );
     }
     if (dashboard.users.findIndex(({ name }) => name === user.name) !== index) {
       problems.add([...at, 'name'], `two users are named ${user.name}`, 'remove one');

@@ -1,5 +1,5 @@
 import { FerryError } from '../common/errors.js';
-import type { FerryConfig, ReceiverConfig } from './model.js';
+import type { DashboardConfig, FerryConfig, ReceiverConfig } from './model.js';
 
 /**
  * What the file may already say, but this version does not do. Commands that would be expected to
@@ -10,7 +10,6 @@ export function unsupported(config: FerryConfig): string[] {
   if (config.archive !== null && config.archive.keepMs > 0) {
     missing.push('archive: delivered batches are not kept in this version');
   }
-  if (config.dashboard !== null) missing.push('dashboard: there is no dashboard in this version');
   if (config.metrics !== null) missing.push('metrics: there are no metrics in this version');
   return missing;
 }
@@ -48,4 +47,13 @@ export function requireDestinations(config: FerryConfig): void {
       hint: 'add: destinations: {replica: {host: replica.example.com, url: "foo.r/!replica", key: ./key/server}}',
     },
   );
+}
+
+/** @throws FerryError CONFIG_INVALID when the file has no `dashboard`. */
+export function requireDashboard(config: FerryConfig): DashboardConfig {
+  if (config.dashboard !== null) return config.dashboard;
+  throw new FerryError('CONFIG_INVALID', `${config.file ?? 'the configuration'} has no dashboard`, {
+    kind: 'usage',
+    hint: 'add: dashboard: {listen: 127.0.0.1:3000}',
+  });
 }
