@@ -1,8 +1,10 @@
 import type { Logger } from '../common/logger.js';
+import { NO_METER } from '../common/meter.js';
 import type { Role, RoleContext } from '../common/role.js';
 import type { FerryConfig } from '../config/model.js';
 import { unsupported } from '../config/requirements.js';
 import { openQueueAccess, type QueueAccess } from '../queue/access.js';
+import { startMetrics } from './metrics.js';
 import type { Running } from './runRole.js';
 
 type StartRole = (config: FerryConfig, access: QueueAccess, context: RoleContext) => Promise<Role>;
@@ -14,15 +16,22 @@ export async function startPipeline(
   starts: readonly StartRole[],
 ): Promise<Running> {
   for (const missing of unsupported(config)) logger.warn(`not in this version: ${missing}`);
-  const access = await openQueueAccess(config, logger);
+  const metrics = await startMetrics(config, logger);
+  const access = await openQueueAccess(config, logger).catch(async (error: unknown) => {
+    await metrics?.stop();
+    throw error;
+  });
+  const meter = metrics?.pipelineMeter() ?? NO_METER;
   const roles: Role[] = [];
   const stop = async () => {
     const results = await Promise.allSettled(roles.map((role) => role.stop()));
     await access.close();
+    await metrics?.stop();
     for (const result of results) if (result.status === 'rejected') throw result.reason;
   };
   try {
-    for (const start of starts) roles.push(await start(config, access, { logger }));
+    for (const start of starts) roles.push(await start(config, access, { logger, meter }));
+    metrics?.pipelineRuns(access, roles);
   } catch (error) {
     await stop().catch(() => undefined);
     throw error;

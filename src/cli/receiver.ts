@@ -10,10 +10,22 @@ export function receiverCommand(): Command {
     .description('receive: store what other hosts send, and apply it')
     .action(async (_options: unknown, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
-      const config = requireReceiver(loadConfig(options.config));
+      const config = loadConfig(options.config);
+      const receiverConfig = requireReceiver(config);
       // Loaded only now: `ferry --help` and a wrong configuration need no queue.
       const { startReceiver } = await import('../receiver/receiver.js');
+      const { startMetrics } = await import('./metrics.js');
       const logger = roleLogger(options);
-      await runRole({ logger }, () => startReceiver(config, logger));
+      await runRole({ logger }, async () => {
+        const metrics = await startMetrics(config, logger);
+        if (metrics === null) return startReceiver(receiverConfig, logger);
+        let connections = (): number => 0;
+        const meter = metrics.receiverMeter(() => connections());
+        const receiver = await startReceiver(receiverConfig, logger, { meter });
+        connections = receiver.connections;
+        metrics.receiverRuns(receiver.address);
+        const stop = (): Promise<void> => receiver.stop().finally(() => metrics.stop());
+        return { ...receiver, stop };
+      });
     });
 }

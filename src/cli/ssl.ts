@@ -2,12 +2,10 @@ import { asError } from '../common/errors.js';
 import type { Logger } from '../common/logger.js';
 import { type DaemonCall, maskedWords, parseSslCall, USAGE } from '../ssl/arguments.js';
 import { dialectOf } from '../ssl/dialect.js';
+import { DAEMON_VARIABLE } from '../ssl/places.js';
 import { formatError } from './edge.js';
 import type { Running } from './runRole.js';
 import type { StartNews } from './sslChild.js';
-
-/** Marks the process that is to be the daemon. */
-export const CHILD_VARIABLE = 'FERRY_SSL_DAEMON';
 
 const HELP = `Usage: ferry ssl ${USAGE}
        ferry ssl --explain ARGS
@@ -34,7 +32,7 @@ export async function runSsl(words: readonly string[]): Promise<void> {
       const { explain } = await import('../ssl/explain.js');
       const options = { directory: process.cwd(), dialect: dialectOf(process.env) };
       process.stdout.write(explain(words.slice(1), options));
-    } else if (process.env[CHILD_VARIABLE] === '1' && process.send !== undefined) {
+    } else if (process.env[DAEMON_VARIABLE] === '1' && process.send !== undefined) {
       await runChild();
     } else {
       await runCall(words);

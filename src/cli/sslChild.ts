@@ -4,14 +4,16 @@ import { fileURLToPath } from 'node:url';
 import { FerryError } from '../common/errors.js';
 import { type DaemonCall, maskedWords } from '../ssl/arguments.js';
 import { openLog, START_LOG } from '../ssl/logFile.js';
-import { sharedStateDir } from '../ssl/places.js';
-import { CHILD_VARIABLE } from './ssl.js';
+import { DAEMON_VARIABLE, sharedStateDir } from '../ssl/places.js';
 
 /**
  * So long the command waits for its daemon's word. Usually a second: the embedded Redis starts.
  * Redis may be reading a large file, then the daemon goes on by itself.
  */
 const START_TIMEOUT_MS = 15_000;
+
+/** A child with nothing to do ends in moments. */
+const END_TIMEOUT_MS = 5_000;
 
 /** How a start ended; what the daemon tells the command that started it. */
 export type StartNews =
@@ -27,7 +29,7 @@ interface Order {
 
 /** The daemon's side: what it is to do, which a list of processes must not show. */
 export async function wordsOfParent(): Promise<Order> {
-  delete process.env[CHILD_VARIABLE];
+  delete process.env[DAEMON_VARIABLE];
   const [order] = (await once(process, 'message')) as [Order];
   // The parent may be killed while we start.
   process.on('disconnect', () => undefined);
@@ -55,14 +57,26 @@ export async function startInBackground(
     argv0: 'ferry-ssl',
     detached: true,
     stdio: ['ignore', log.fd, log.fd, 'ipc'],
-    env: { ...process.env, [CHILD_VARIABLE]: '1' },
+    env: { ...process.env, [DAEMON_VARIABLE]: '1' },
   });
   const order: Order = { words, call };
   child.send(order, () => undefined); // a child that ended says so below
+  const ended = once(child, 'exit');
   const news = await firstWord(child, log.path);
+  // One that is no daemon is gone when its command is.
+  if (news.is === 'failed' || news.is === 'running') await within(END_TIMEOUT_MS, ended);
   if (child.connected) child.disconnect();
   child.unref();
   return news;
+}
+
+async function within(ms: number, event: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const patience = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([event.catch(() => undefined), patience]);
+  clearTimeout(timer);
 }
 
 function firstWord(child: ChildProcess, log: string): Promise<StartNews> {

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import type { Meter } from './meter.js';
 
 /** A running role of the pipeline: producer, worker, receiver. */
 export interface Role {
@@ -8,10 +9,41 @@ export interface Role {
   lastActiveAt(): number;
   /** Rejects when the role cannot go on (another producer took its lock). Never resolves. */
   readonly failed: Promise<never>;
+  /** What this role needs besides Redis in order to work, as it stands now. */
+  readiness(): readonly ReadyCheck[];
+  /** Of a producer: how its journals and their routes stand now, from memory. */
+  journals?(): Iterable<JournalGauges>;
+}
+
+/** One thing that a role needs in order to work. */
+export interface ReadyCheck {
+  name: string;
+  ok: boolean;
+  /** What is so, or what is missing: one sentence. */
+  message: string;
+}
+
+export interface JournalGauges {
+  journal: string;
+  /** Segments, batch files and a copy in the making. */
+  spoolBytes: number;
+  /** Payload that some route has not confirmed: what `limits.spool` limits. */
+  waitingBytes: number;
+  /** `limits.spool` */
+  limitBytes: number;
+  routes: readonly {
+    route: string;
+    batches: number;
+    bytes: number;
+    /** Null: nothing waits. */
+    oldestSealedAtMs: number | null;
+    blocked: boolean;
+  }[];
 }
 
 export interface RoleContext {
   logger: Logger;
+  meter: Meter;
 }
 
 /** The embedded Redis, as one of its users holds it. */

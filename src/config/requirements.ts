@@ -10,7 +10,6 @@ export function unsupported(config: FerryConfig): string[] {
   if (config.archive !== null && config.archive.keepMs > 0) {
     missing.push('archive: delivered batches are not kept in this version');
   }
-  if (config.metrics !== null) missing.push('metrics: there are no metrics in this version');
   return missing;
 }
 

@@ -52,6 +52,7 @@ export async function startDashboard(
     // Somebody who looks is no work: it keeps no process alive.
     lastActiveAt: () => Number.NEGATIVE_INFINITY,
     failed: new Promise(() => undefined),
+    readiness: () => [],
   };
 }
 

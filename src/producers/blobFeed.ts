@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { crashPoint } from '../common/crashPoints.js';
 import { describe, systemCode } from '../common/errors.js';
+import { nodeFileSystem } from '../common/fileSystem.js';
 import { routeName } from '../common/identity.js';
 import type { FerryConfig } from '../config/model.js';
 import { checkBlobPath } from '../protocol/index.js';
@@ -197,6 +198,8 @@ export class BlobFeed {
       await symlink(blob.text, path).catch((error: unknown) => {
         if (systemCode(error) !== 'EEXIST') throw error; // its writer was quicker
       });
+      // Recorded as done only when a power cut cannot take the link away.
+      await nodeFileSystem.syncDirectory(this.#p.dir);
     }
     await spool.recordBlobDone(blob.link, blob.version);
     await this.#forget(blob);

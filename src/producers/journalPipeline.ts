@@ -4,6 +4,8 @@ import type { Logger } from 'pino';
 import { audit } from '../common/audit.js';
 import { asError, FerryError } from '../common/errors.js';
 import { parseRouteName, routeName } from '../common/identity.js';
+import type { Meter } from '../common/meter.js';
+import type { JournalGauges } from '../common/role.js';
 import type { Semaphore } from '../common/semaphore.js';
 import type { FerryConfig, JournalConfig } from '../config/model.js';
 import { takesEveryLink } from '../config/routes.js';
@@ -21,6 +23,7 @@ import { sourceOfBatch, sourceOfFile } from './payloadSource.js';
 import { retireRoute } from './retire.js';
 import { RouteFeed } from './routeFeed.js';
 import { Spool } from './spool/spool.js';
+import type { SpoolBatch } from './spool/types.js';
 import { spoolDir } from './spoolFiles.js';
 
 export interface PipelineParts {
@@ -31,6 +34,7 @@ export interface PipelineParts {
   bootId: string;
   /** Captures at once in this process. */
   captures: Semaphore;
+  meter: Meter;
   log: Logger;
   /** Something was captured or confirmed: the process is not idle. */
   onActive: () => void;
@@ -101,6 +105,23 @@ export class JournalPipeline {
   /** True while some route has not confirmed all that was captured. */
   get pending(): boolean {
     return this.#routes.some((route) => !route.isIdle) || (this.#blobs?.pending ?? false);
+  }
+
+  /** How the journal and its routes stand, from memory; null before its spool is open. */
+  gauges(): JournalGauges | null {
+    const spool = this.#spool;
+    if (spool === null) return null;
+    return {
+      journal: this.journal.name,
+      spoolBytes: spool.bytesOnDisk,
+      waitingBytes: spool.waitingBytes,
+      limitBytes: this.journal.limits.spoolBytes,
+      routes: this.#routes.map(({ route, destination, isBlocked }) => ({
+        route,
+        ...spool.waiting(destination),
+        blocked: isBlocked,
+      })),
+    };
   }
 
   /** A head that sleeps although it ought to run, for whatever reason, wakes. */
@@ -224,6 +245,7 @@ export class JournalPipeline {
     }
     const outcome = await this.#p.captures.run(() => capture.capture(this.#abort.signal));
     if ('captured' in outcome) {
+      this.#count(outcome.captured, outcome.lockHeldMs);
       this.#p.log.debug(
         {
           journal: this.journal.name,
@@ -259,8 +281,15 @@ export class JournalPipeline {
   async #recover(capture: JournalCapture): Promise<void> {
     const outcome = await capture.recover(this.#abort.signal);
     this.#recovered = true;
+    if (outcome.found === 'leftover' && outcome.captured !== null) {
+      this.#count(outcome.captured, outcome.lockHeldMs);
+    }
     if (outcome.found === 'nothing' || outcome.found === 'truncated') return;
     this.#p.log.info({ journal: this.journal.name, ...recoveryFacts(outcome) }, 'recovered');
+  }
+
+  #count({ bytes }: SpoolBatch, lockHeldMs: number): void {
+    this.#p.meter.captured(this.journal.name, { bytes, lockHeldMs });
   }
 
   async #journalSize(): Promise<number> {

@@ -3,7 +3,8 @@ import { basename, dirname, join } from 'node:path';
 import type { Logger } from 'pino';
 import { systemCode } from '../common/errors.js';
 import { parseRouteName } from '../common/identity.js';
-import type { Role, RoleContext } from '../common/role.js';
+import type { Meter } from '../common/meter.js';
+import type { JournalGauges, ReadyCheck, Role, RoleContext } from '../common/role.js';
 import { Semaphore } from '../common/semaphore.js';
 import type { FerryConfig, JournalConfig } from '../config/model.js';
 import {
@@ -51,7 +52,7 @@ export async function startProducer(
   access: QueueAccess,
   context: RoleContext,
 ): Promise<Role> {
-  const producer = new ProducerRole(config, access, context.logger);
+  const producer = new ProducerRole(config, access, context);
   await producer.start();
   return producer;
 }
@@ -62,6 +63,7 @@ class ProducerRole implements Role {
   readonly #config: FerryConfig;
   readonly #access: QueueAccess;
   readonly #log: Logger;
+  readonly #meter: Meter;
   readonly #pipelines = new Map<string, JournalPipeline>();
   readonly #refused = new Set<string>();
   /** By directory: one for all of it, or one for each journal in it. */
@@ -80,10 +82,11 @@ class ProducerRole implements Role {
   #lastActiveAt = performance.now();
   #stopped: Promise<void> | null = null;
 
-  constructor(config: FerryConfig, access: QueueAccess, log: Logger) {
+  constructor(config: FerryConfig, access: QueueAccess, { logger, meter }: RoleContext) {
     this.#config = config;
     this.#access = access;
-    this.#log = log.child({ role: 'producer' });
+    this.#log = logger.child({ role: 'producer' });
+    this.#meter = meter;
     this.#payloads = payloadsOf(config, access);
     this.#desk = new OperatorDesk(
       access,
@@ -135,6 +138,22 @@ class ProducerRole implements Role {
 
   lastActiveAt(): number {
     return this.#lastActiveAt;
+  }
+
+  readiness(): readonly ReadyCheck[] {
+    const missing = [...this.#directories().keys()].filter((dir) => !this.#locks.has(dir));
+    const message =
+      missing.length === 0
+        ? 'every journal directory is locked'
+        : `not there, and so not locked: ${missing.join(', ')}`;
+    return [{ name: 'locks', ok: missing.length === 0, message }];
+  }
+
+  *journals(): Iterable<JournalGauges> {
+    for (const pipeline of this.#pipelines.values()) {
+      const gauges = pipeline.gauges();
+      if (gauges !== null) yield gauges;
+    }
   }
 
   stop(): Promise<void> {
@@ -261,6 +280,7 @@ class ProducerRole implements Role {
       payloads: this.#payloads,
       bootId: this.#bootId,
       captures: this.#captures,
+      meter: this.#meter,
       log: this.#log,
       onActive: () => {
         this.#lastActiveAt = performance.now();

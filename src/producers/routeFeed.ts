@@ -55,6 +55,7 @@ export class RouteFeed {
   #tail = 0;
   #queuedBytes = new Map<number, number>();
   #waitsForMemory = false;
+  #isBlocked = false;
   readonly #placing: Placing;
 
   constructor(parts: RouteFeedParts) {
@@ -78,6 +79,11 @@ export class RouteFeed {
     return this.#waitsForMemory;
   }
 
+  /** As Redis said at the last step: `attempts` are used up. */
+  get isBlocked(): boolean {
+    return this.#isBlocked;
+  }
+
   /** Looks again at the next step, whatever Redis said before. */
   close(): void {
     this.#openFor = null;
@@ -95,6 +101,7 @@ export class RouteFeed {
     // Twice: feeding may find out that the route has to be opened anew.
     for (let round = 0; round < 2; round += 1) {
       const state = await this.#p.access.order.state(this.route);
+      this.#isBlocked = state?.blocked != null;
       if (!this.isOpen || !this.#agrees(state)) await this.#open(state);
       else if (this.#receiverIsAhead(state)) await this.#leaveStream(state);
       else await this.#takeOver(state);

@@ -1,3 +1,4 @@
+import type { ReceiverMeter } from '../common/meter.js';
 import type { ReceiverConfig } from '../config/model.js';
 import { ANSWERS, type Answer, refusedIdentity } from './answers.js';
 import type { Apps, OpenApp } from './apps.js';
@@ -18,6 +19,8 @@ export interface Delivery {
   /** Durable when it resolves with null. @throws FerryError STORE_FAILED, BLOB_PATH_REFUSED */
   commit(): Promise<{ reason: RefusalReason; last: number } | null>;
   discard(): Promise<void>;
+  /** Says what it was, once it is committed. */
+  count(meter: ReceiverMeter, app: string): void;
 }
 
 export interface DeliveryParts {
@@ -75,6 +78,7 @@ async function openBlob(
 class BatchDelivery implements Delivery {
   readonly answered = true;
   #description: Readonly<Record<string, unknown>> = {};
+  #verdict: 'stored' | 'duplicate' | null = null;
 
   constructor(
     private readonly batches: BatchStore,
@@ -96,6 +100,7 @@ class BatchDelivery implements Delivery {
     if (this.incoming === null) return null;
     const { claim, incoming } = this;
     const verdict = await this.batches.commit(incoming, claim, this.sha256);
+    this.#verdict = verdict.is === 'refused' ? null : verdict.is;
     this.#description = { batch: verdict, bytes: incoming.bytes, sequence: claim?.sequence };
     return verdict.is === 'refused' ? verdict : null;
   }
@@ -103,10 +108,16 @@ class BatchDelivery implements Delivery {
   async discard(): Promise<void> {
     await this.incoming?.discard();
   }
+
+  count(meter: ReceiverMeter, app: string): void {
+    if (this.#verdict === 'duplicate') meter.duplicate(app);
+    if (this.#verdict === 'stored') meter.stored(app, { bytes: this.incoming?.bytes ?? 0 });
+  }
 }
 
 class BlobDelivery implements Delivery {
   readonly answered: boolean;
+  #verdict: 'stored' | 'duplicate' | 'corrupted' | null = null;
 
   constructor(
     private readonly blobs: BlobStore,
@@ -133,10 +144,16 @@ class BlobDelivery implements Delivery {
 
   async commit(): Promise<{ reason: RefusalReason; last: number } | null> {
     const verdict = await this.blobs.commit(this.incoming, this.path, this.claim, this.sha256);
+    this.#verdict = verdict;
     return verdict === 'corrupted' ? { reason: 'corrupted', last: 0 } : null;
   }
 
   discard(): Promise<void> {
     return this.incoming.discard();
+  }
+
+  count(meter: ReceiverMeter, app: string): void {
+    if (this.#verdict === 'duplicate') meter.duplicate(app);
+    if (this.#verdict === 'stored') meter.storedBlob(app, this.incoming);
   }
 }

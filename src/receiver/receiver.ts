@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import type { Logger } from 'pino';
 import { FerryError, systemCode } from '../common/errors.js';
 import { type FileSystem, nodeFileSystem } from '../common/fileSystem.js';
+import { NO_RECEIVER_METER, type ReceiverMeter } from '../common/meter.js';
 import type { ReceiverConfig } from '../config/model.js';
 import { Apps } from './apps.js';
 import { lockDataFolder, makeFolder, ticketKeys } from './dataFolder.js';
@@ -14,6 +15,8 @@ const STOP_APPLY_MS = 1_500;
 export interface Receiver {
   /** Where it listens; the real port when the configured one is 0. */
   address: { host: string; port: number };
+  /** Connections that are open now. */
+  connections(): number;
   /** Finishes what is in flight, within 10 s. Idempotent. */
   stop(): Promise<void>;
 }
@@ -21,6 +24,8 @@ export interface Receiver {
 export interface ReceiverOptions {
   /** For tests: a file system with faults. */
   fileSystem?: FileSystem;
+  /** Default: nothing is counted. */
+  meter?: ReceiverMeter;
 }
 
 /**
@@ -34,6 +39,7 @@ export async function startReceiver(
   options: ReceiverOptions = {},
 ): Promise<Receiver> {
   const fs = options.fileSystem ?? nodeFileSystem;
+  const meter = options.meter ?? NO_RECEIVER_METER;
   const log = logger.child({ role: 'receiver' });
   const cert = await readTlsFile('certificate', config.tls.certFile);
   const key = await readTlsFile('key', config.tls.keyFile);
@@ -44,7 +50,7 @@ export async function startReceiver(
     apps = await Apps.load(config.apps, config.dataDir, fs, log);
     const server = await ReceiverServer.start(
       { listen: config.listen, cert, key, ticketKeys: await ticketKeys(fs, config.dataDir) },
-      { apps, dialect: config.dialect, limits: config.limits, log },
+      { apps, dialect: config.dialect, limits: config.limits, meter, log },
     );
     const { address } = server;
     log.info({ ...address, dialect: config.dialect }, 'receiver listens');
@@ -54,7 +60,7 @@ export async function startReceiver(
       await lock.release();
       log.info('receiver stopped');
     });
-    return { address, stop: stopped };
+    return { address, connections: () => server.connections, stop: stopped };
   } catch (error) {
     await apps?.close(0);
     await lock.release();

@@ -63,6 +63,11 @@ export class ReceiverServer {
     return { host: address, port };
   }
 
+  /** Open now, those still in the handshake included. */
+  get connections(): number {
+    return this.#raw.size;
+  }
+
   /** No new connections; those that have announced something may finish within `graceMs`. */
   async stop(graceMs: number): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));

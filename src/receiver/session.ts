@@ -2,6 +2,7 @@ import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
 import { crashPoint } from '../common/crashPoints.js';
 import { FerryError } from '../common/errors.js';
+import type { ReceiverMeter } from '../common/meter.js';
 import type { ReceiverConfig } from '../config/model.js';
 import { Deadline } from '../protocol/deadline.js';
 import { ANSWERS, type Answer, refusedIdentity } from './answers.js';
@@ -24,6 +25,7 @@ export interface SessionParts {
   apps: Apps;
   dialect: ReceiverConfig['dialect'];
   limits: ReceiverConfig['limits'];
+  meter: ReceiverMeter;
   log: Logger;
 }
 
@@ -148,6 +150,7 @@ export class Session {
     } finally {
       if (!this.#ended) this.#idle.arm(this.#parts.limits.idleMs);
     }
+    delivery.count(this.#parts.meter, this.#app);
     this.#parts.log.debug({ app: this.#app, ...delivery.description }, 'accepted');
     if (delivery.answered) this.#socket.write(COMMIT, () => crashPoint('receiver.answered'));
   }
@@ -162,6 +165,7 @@ export class Session {
 
   async #refuse(answer: Answer): Promise<void> {
     if (this.#ended) return;
+    this.#parts.meter.refused(answer.reason);
     // What the client learns is true by then: nothing of it is left here.
     await this.#delivery?.discard();
     const peer = this.#socket.remoteAddress;

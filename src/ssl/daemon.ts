@@ -41,8 +41,8 @@ export async function prepareDaemon(call: DaemonCall, env: Environment): Promise
   const embedded = (env['REDIS_URL'] ?? '') === '';
   const claim = await claimDaemon(call, { stateDir, directory, dialect, embedded });
   if (claim.is !== 'ours') return claim;
-  const { name, prefix } = claim.entry;
-  const named = documentOf(call, { directory, name, dialect });
+  const { name, prefix, before } = claim.entry;
+  const named = documentOf(call, { directory, name, dialect, before });
   return {
     is: 'ours',
     name,

@@ -31,8 +31,8 @@ export async function operated(file: string, env: Environment = process.env): Pr
 }
 
 function configOfEntry(entry: DaemonEntry, stateDir: string, env: Environment): FerryConfig | null {
-  const { call, name, prefix, directory, dialect } = entry;
-  const document = documentOf(call, { name, directory, dialect });
+  const { call, name, prefix, directory, dialect, before } = entry;
+  const document = documentOf(call, { name, directory, dialect, before });
   if (document === null) return null;
   return configOf(document, call, {
     stateDir,

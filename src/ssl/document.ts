@@ -24,6 +24,15 @@ export interface DocumentOptions {
   /** The journal's name in status and state directory. */
   name: string;
   dialect: 'acked' | 'eof';
+  /** Of earlier starts of this daemon; what waits for them goes to where it is sent now. */
+  before?: Before;
+}
+
+/** What earlier starts of a daemon sent to. */
+export interface Before {
+  hosts: readonly string[];
+  /** Whether there were archive directories. */
+  archive: boolean;
 }
 
 /** Neither journal nor blobs: bin/ssl sleeps, and so do we. */
@@ -34,7 +43,7 @@ export function hasNothingToDo(call: DaemonCall): boolean {
 /** What `ferry.yaml` has to say to do what the call does; null when there is nothing to do. */
 export function documentOf(
   call: DaemonCall,
-  { directory, name, dialect }: DocumentOptions,
+  { directory, name, dialect, before }: DocumentOptions,
 ): Record<string, unknown> | null {
   if (hasNothingToDo(call)) return null;
   const absolute = (path: string) => resolve(directory, path);
@@ -43,6 +52,8 @@ export function documentOf(
   if (call.key !== null) {
     const destination = destinationName(call.host);
     to.push(destination);
+    const was = new Set(before?.hosts.map(destinationName));
+    was.delete(destination);
     destinations[destination] = {
       host: call.host.includes('/') ? absolute(call.host) : call.host,
       port: servicePort(call.port),
@@ -51,9 +62,11 @@ export function documentOf(
       ...(dialect === 'eof' ? { dialect } : {}),
       ...(call.verify ? {} : { tls: { verify: false } }),
       identity: false,
+      ...(was.size === 0 ? {} : { was: [...was] }),
     };
   }
-  if (call.key === null || call.archives.length > 0) {
+  // Without directories any more it keeps nothing; left out, its batches would wait for ever.
+  if (call.key === null || call.archives.length > 0 || before?.archive === true) {
     to.push(ARCHIVE);
     destinations[ARCHIVE] = { directories: call.archives.map(absolute) };
   }

@@ -2,6 +2,9 @@ import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Environment } from '../config/environment.js';
 
+/** Marks the process that is to be the daemon, for the command that starts it. */
+export const DAEMON_VARIABLE = 'FERRY_SSL_DAEMON';
+
 /**
  * The state directory that all `ferry ssl` daemons of a user share: `FERRY_STATE`, else
  * `$XDG_STATE_HOME/journal-ferry`, else `~/.local/state/journal-ferry`. Absolute.

@@ -5,6 +5,7 @@ import { FerryError, systemCode } from '../common/errors.js';
 import { type HeldLock, isLocked, takeLock, tryTakeLock } from '../common/fileLock.js';
 import { JOURNAL_NAME_FORBIDDEN } from '../config/fields.js';
 import type { DaemonCall } from './arguments.js';
+import type { Before } from './document.js';
 import { registryDir } from './places.js';
 
 /**
@@ -27,6 +28,8 @@ export interface DaemonEntry {
   call: DaemonCall;
   directory: string;
   dialect: 'acked' | 'eof';
+  /** All starts, this one included. */
+  before: Before;
   /** Of its last start. */
   pid: number;
 }
@@ -83,6 +86,10 @@ export async function claimDaemon(call: DaemonCall, options: ClaimOptions): Prom
       call: { ...call, key: call.key === null ? null : withoutText(call.key) },
       directory,
       dialect: options.dialect,
+      before: {
+        hosts: [...new Set([...(known?.before.hosts ?? []), call.host])],
+        archive: known?.before.archive === true || call.archives.length > 0 || call.key === null,
+      },
       pid: process.pid,
     };
     const file = join(dir, `${name}.json`);

@@ -1,6 +1,7 @@
 import { DelayedError, type Job } from 'bullmq';
 import type { Logger } from 'pino';
 import { FerryError } from '../common/errors.js';
+import type { Meter } from '../common/meter.js';
 import type { JobQueues } from '../queue/jobQueues.js';
 import type { RouteOrder } from '../queue/routeOrder.js';
 import type { Complaints } from './complaints.js';
@@ -14,6 +15,7 @@ export interface ActivationParts {
   delivery: Delivery;
   stop: WorkerStop;
   complaints: Complaints;
+  meter: Meter;
   log: Logger;
   /** Unique per worker process. */
   workerId: string;

@@ -119,6 +119,7 @@ export class BatchProcessor {
       );
       return;
     }
+    this.#p.meter.delivered(batch.route, batch);
     if (this.#p.complaints.isOver(batch.route)) {
       log.info({ route: batch.route, sequence: batch.sequence }, 'confirmed again');
     } else log.debug({ route: batch.route, sequence: batch.sequence }, 'confirmed');
@@ -162,6 +163,7 @@ export class BatchProcessor {
       case 'failed':
         break;
     }
+    this.#p.meter.attemptFailed(batch.route, end.failure.error.code);
     // An answer to the repeat says nothing of the head, and not that the repeat was applied.
     const failure = repeating ? { ...end.failure, echoed: false, resend: true } : end.failure;
     const verdict = await order.fail(batch, holder, failure);

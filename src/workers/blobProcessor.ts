@@ -65,6 +65,7 @@ export class BlobProcessor {
       });
       crashPoint('blob.confirmed');
       await tellRedis(this.#p.stop, () => this.#p.order.endBlob(blob, holder, { confirm: sent }));
+      this.#p.meter.deliveredBlob(blob.route);
       this.#p.complaints.isOver(`${blob.route} blobs`);
       this.#p.log.debug({ route: blob.route, link: blob.link }, 'blob confirmed');
     } catch (error) {
@@ -87,6 +88,7 @@ export class BlobProcessor {
     const end = attemptEnd(error, this.#p.stop.stopping);
     if (end.is === 'redis-away') throw error;
     const failed = end.is === 'failed' ? end.failure.error : null;
+    if (failed !== null) this.#p.meter.attemptFailed(blob.route, failed.code);
     await this.#p.order.endBlob(blob, holder, { release: failed });
     if (end.is === 'stopped') return sleepJob(job, token, 0);
     if (end.is === 'lost') return sleepJob(job, token, LOST_PAUSE_MS);

@@ -83,15 +83,19 @@ export class Copies {
     await mkdir(this.#noteDir, { recursive: true, mode: 0o700 });
     await writeNote(noteFile, note, { durable: true });
 
-    let first: string | null = null;
+    const done = new Set<string>();
     for (const [directory, name] of files) {
-      const target = join(directory, name);
-      if (!(await isCopy(target, batch))) {
-        if (first === null) await writeCopy(directory, name, batch, chunks, mayCommit);
-        else await linkCopy(first, directory, name, batch);
-        await nodeFileSystem.syncDirectory(directory);
-      }
-      first ??= target;
+      if (await isCopy(join(directory, name), batch)) done.add(directory);
+    }
+    // A directory that came late links to the copy that the others have had for long.
+    const [there] = done;
+    let first = there === undefined ? null : join(there, files.get(there) ?? '');
+    for (const [directory, name] of files) {
+      if (done.has(directory)) continue;
+      if (first === null) await writeCopy(directory, name, batch, chunks, mayCommit);
+      else await linkCopy(first, directory, name, batch);
+      await nodeFileSystem.syncDirectory(directory);
+      first ??= join(directory, name);
     }
     if (missing.length > 0) throw directoryMissing(missing);
     // Not synced: without it the plan above is found again, and its copies.

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { type Job, Worker } from 'bullmq';
 import type { Logger } from 'pino';
-import type { Role, RoleContext } from '../common/role.js';
+import type { ReadyCheck, Role, RoleContext } from '../common/role.js';
 import type { DestinationConfig, FerryConfig } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
 import { connectBullMq } from '../queue/bullConnection.js';
@@ -49,7 +49,7 @@ export async function startWorker(
   const workerId = `${hostname()}.${process.pid}.${randomUUID().slice(0, 8)}`;
   const registry = new WorkerRegistry(config.stateDir, config.redis.prefix, workerId);
   await registry.enter();
-  return new WorkerRole(config, access, context.logger, workerId, registry);
+  return new WorkerRole(config, access, context, workerId, registry);
 }
 
 class WorkerRole implements Role {
@@ -71,12 +71,12 @@ class WorkerRole implements Role {
   constructor(
     config: FerryConfig,
     access: QueueAccess,
-    log: Logger,
+    { logger, meter }: RoleContext,
     workerId: string,
     private readonly registry: WorkerRegistry,
   ) {
     this.#access = access;
-    this.#log = log.child({ role: 'worker' });
+    this.#log = logger.child({ role: 'worker' });
     this.#destinations = config.destinations;
     let slots = SPARE_SLOTS;
     for (const destination of config.destinations.values()) {
@@ -90,6 +90,7 @@ class WorkerRole implements Role {
       delivery: this.#delivery,
       stop: this.#stop,
       complaints: new Complaints(),
+      meter,
       log: this.#log,
       workerId,
     };
@@ -113,6 +114,11 @@ class WorkerRole implements Role {
 
   lastActiveAt(): number {
     return this.#lastActiveAt;
+  }
+
+  readiness(): readonly ReadyCheck[] {
+    const ok = !this.#stop.stopping;
+    return [{ name: 'worker', ok, message: ok ? 'takes batches' : 'stops' }];
   }
 
   stop(): Promise<void> {

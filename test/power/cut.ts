@@ -135,6 +135,7 @@ export class PowerCut {
     const open: Logged[] = [];
     for (const one of log) {
       if (one.end > synced) open.push(one);
+      else if (this.#isSpoiled(one, log)) start.grow(one);
       else if (start.apply(one)) shrunk += 1;
     }
     start.settle();
@@ -160,6 +161,15 @@ export class PowerCut {
       ),
       shrunk,
     };
+  }
+
+  /** Written, and then the first sync that was to cover it failed: no later one writes it. */
+  #isSpoiled(change: Logged, log: readonly Logged[]): boolean {
+    if (change.is !== 'write') return false;
+    const next = log.find(
+      ({ is, begin }) => begin > change.end && (is === 'spoil' || is === 'sync'),
+    );
+    return next?.is === 'spoil';
   }
 
   /** How many of n things in a row. */
@@ -226,6 +236,15 @@ class FileVersions {
       }
       default:
         return false;
+    }
+  }
+
+  /** The size of a write, and nothing of its bytes. */
+  grow(change: Logged): void {
+    if (change.is !== 'write') return;
+    const size = change.offset + change.data.length;
+    if (size > this.#now.length) {
+      this.#now = Buffer.concat([this.#now, Buffer.alloc(size - this.#now.length)]);
     }
   }
 

@@ -23,6 +23,8 @@ export type Change =
   | { is: 'unlink'; dir: string; name: string }
   | { is: 'rename'; dir: string; name: string; toDir: string; toName: string; node: Node }
   | { is: 'syncDirectory'; dir: string; at: string }
+  /** A sync has failed: the kernel may have dropped what it was to write, and call it clean. */
+  | { is: 'spoil'; file: number }
   /** A sync that was left out. */
   | { is: 'forgotten'; at: string };
 
@@ -241,6 +243,11 @@ export class DiskProcess implements FileSystem {
     const over = this.#disk.begin({ is: 'syncDirectory', dir: path, at });
     await Promise.resolve();
     over();
+  }
+
+  /** A sync of this file has failed. */
+  spoil(handle: FileHandle): void {
+    this.#disk.begin({ is: 'spoil', file: this.#files.get(handle) ?? 0 })();
   }
 
   async punchHole(handle: FileHandle, offset: number, length: number): Promise<void> {

@@ -5,13 +5,13 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { failOnLeaks } from '../support/leaks.js';
-import { tempDir } from '../support/tempDir.js';
+import { memoryDir } from '../support/tempDir.js';
 import type { Mood } from './cut.js';
 import { cutAndCheck, VARIANTS, type Variant, wholeLife } from './producerLives.js';
 import { ReceiverProcess, ReceiverWorld, receiverRepeats, receiverSteps } from './receiver.js';
 import { cutAndCheckReceiver, wholeReceiverLife } from './receiverLives.js';
 
-const below = tempDir();
+const below = memoryDir();
 failOnLeaks();
 
 const [SMALL, LARGE, TRIMMED, ROLLING] = VARIANTS as [Variant, Variant, Variant, Variant];

@@ -4,14 +4,14 @@ import { test } from 'node:test';
 import { Random } from '../../chaos/random.js';
 import { Spool } from '../../src/producers/spool/spool.js';
 import { failOnLeaks } from '../support/leaks.js';
-import { tempDir } from '../support/tempDir.js';
+import { memoryDir } from '../support/tempDir.js';
 import { PowerCut } from './cut.js';
 import { bound } from './disk.js';
 import { Producer, ProducerWorld, ROUTE } from './producer.js';
 import { cutAndCheck, someLives, VARIANTS, wholeLife } from './producerLives.js';
 import { moments, ROUNDS } from './rounds.js';
 
-const below = tempDir();
+const below = memoryDir();
 failOnLeaks();
 
 const CUTS = 24;

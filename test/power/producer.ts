@@ -8,6 +8,8 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { FerryError, systemCode } from '../../src/common/errors.js';
+import type { FileSystem } from '../../src/common/fileSystem.js';
 import { JournalCapture } from '../../src/producers/capture/capture.js';
 import { Spool } from '../../src/producers/spool/spool.js';
 import { payloadOf } from '../spool/helpers.js';
@@ -194,16 +196,27 @@ export class Producer {
   readonly process: DiskProcess;
   spool!: Spool;
   capture!: JournalCapture;
+  /** A step that an error of the disk ends is passed over, as the pipeline does until its next try. */
+  tolerant = false;
+  readonly #fileSystem: FileSystem;
 
-  constructor(world: ProducerWorld, killAt?: number | string) {
+  constructor(
+    world: ProducerWorld,
+    killAt?: number | string,
+    around: (process: DiskProcess) => FileSystem = (process) => process,
+  ) {
     this.world = world;
     this.process = world.disk.process(killAt);
+    this.#fileSystem = around(this.process);
   }
 
   /** Runs the steps, or as many as it lives for; nothing of it is left open. */
-  async live(steps: (producer: Producer) => Promise<void>): Promise<'ended' | 'killed'> {
+  async live(
+    steps: (producer: Producer) => Promise<void>,
+    onNoStart?: () => void,
+  ): Promise<'ended' | 'killed'> {
     try {
-      await this.#start();
+      await this.#start(onNoStart);
       await steps(this);
       await this.#step(() => this.capture.close());
       await this.#step(() => this.spool.close());
@@ -219,16 +232,26 @@ export class Producer {
     }
   }
 
-  async #start(): Promise<void> {
-    const { world, process } = this;
+  async #start(onNoStart: () => void = () => undefined): Promise<void> {
+    const { world } = this;
+    const fileSystem = this.#fileSystem;
     const { bootId, spoolDir, journal } = world;
     const options = { recursive: true, mode: 0o700 } as const;
-    await this.#step(() => process.mkdir(join(world.root, 'state/spool'), options));
-    await this.#step(async () => {
-      this.spool = await Spool.open(spoolDir, { journal: 'foo', bootId, fileSystem: process });
+    // Nothing can be done without a spool: the pipeline tries to open it again at its interval.
+    const required = (work: () => Promise<unknown>) =>
+      this.#step(() =>
+        work().catch((error: unknown) => {
+          if (!this.tolerant || !isStorageError(error)) throw error;
+          onNoStart();
+          return work();
+        }),
+      );
+    await required(() => fileSystem.mkdir(join(world.root, 'state/spool'), options));
+    await required(async () => {
+      this.spool = await Spool.open(spoolDir, { journal: 'foo', bootId, fileSystem });
     });
     this.#promiseWhatIsSeen();
-    await this.#step(() => this.spool.addRoute(ROUTE, { after: 0 }));
+    await required(() => this.spool.addRoute(ROUTE, { after: 0 }));
     this.#promiseWhatIsSeen();
     this.capture = new JournalCapture({
       spool: this.spool,
@@ -242,11 +265,14 @@ export class Producer {
     this.#promiseWhatIsSeen();
   }
 
-  async #step<T>(work: () => Promise<T>): Promise<T> {
-    const done = await work();
+  async #step(work: () => Promise<unknown>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      if (!this.tolerant || !isStorageError(error)) throw error;
+    }
     this.world.noteTruncations();
     if (this.process.dead) throw new Killed('died in this step');
-    return done;
   }
 
   /** Whatever a running producer believes, it acts on: no later cut may take it back. */
@@ -277,6 +303,13 @@ export class Producer {
 
   async settle(): Promise<void> {
     await this.#step(() => this.capture.settle());
+  }
+
+  /** Empties the journal now, whatever was in the way before. */
+  async captureAtLast(): Promise<void> {
+    this.tolerant = false;
+    await this.captureAll();
+    await checkStream(this.world, this.spool);
   }
 
   /** The route confirms everything; what nobody needs any more is deleted. */
@@ -315,7 +348,12 @@ export async function recoverAndCheck(world: ProducerWorld): Promise<void> {
   assert.equal(end, 'ended');
 }
 
-async function checkStream(world: ProducerWorld, spool: Spool): Promise<void> {
+/** What a producer may report of a faulty disk; anything else is a mistake of ours. */
+function isStorageError(error: unknown): boolean {
+  return error instanceof FerryError ? error.kind === 'storage' : systemCode(error) !== undefined;
+}
+
+export async function checkStream(world: ProducerWorld, spool: Spool): Promise<void> {
   const { orElse } = world;
   if (orElse !== null && spool.capturedBytes === orElse.length) {
     world.written = orElse;

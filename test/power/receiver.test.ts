@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { failOnLeaks } from '../support/leaks.js';
-import { tempDir } from '../support/tempDir.js';
+import { memoryDir } from '../support/tempDir.js';
 import { ReceiverProcess, ReceiverWorld, receiverSteps } from './receiver.js';
 import { cutAndCheckReceiver, someReceiverLives, wholeReceiverLife } from './receiverLives.js';
 import { moments, ROUNDS } from './rounds.js';
 
-const below = tempDir();
+const below = memoryDir();
 failOnLeaks();
 
 const CUTS = 40;

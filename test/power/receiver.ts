@@ -6,6 +6,8 @@ import assert from 'node:assert/strict';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pino } from 'pino';
+import { FerryError, systemCode } from '../../src/common/errors.js';
+import type { FileSystem } from '../../src/common/fileSystem.js';
 import { Apps } from '../../src/receiver/apps.js';
 import { makeFolder } from '../../src/receiver/dataFolder.js';
 import { type DeliveryParts, openDelivery } from '../../src/receiver/delivery.js';
@@ -101,23 +103,37 @@ export class ReceiverWorld {
 export class ReceiverProcess {
   readonly world: ReceiverWorld;
   readonly process: DiskProcess;
+  /** A delivery that an error of the disk ends is passed over: its sender is told 503. */
+  tolerant = false;
+  /** Deliveries that were passed over. */
+  failed = 0;
+  /** An index said that it takes nothing until a restart. */
+  broken = false;
+  readonly #fileSystem: FileSystem;
   #apps: Apps | null = null;
 
-  constructor(world: ReceiverWorld, killAt?: number | string) {
+  constructor(
+    world: ReceiverWorld,
+    killAt?: number | string,
+    around: (process: DiskProcess) => FileSystem = (process) => process,
+  ) {
     this.world = world;
     this.process = world.disk.process(killAt);
+    this.#fileSystem = around(this.process);
   }
 
   /** Runs the steps, or as many as it lives for. */
-  async live(steps: (receiver: ReceiverProcess) => Promise<void>): Promise<'ended' | 'killed'> {
+  async live(
+    steps: (receiver: ReceiverProcess) => Promise<void>,
+    onNoStart?: () => void,
+  ): Promise<'ended' | 'killed'> {
     try {
-      await makeFolder(this.process, this.world.dataDir);
-      this.#apps = await Apps.load(
-        [{ name: APP, keys: [this.world.keyFile], apply: null }],
-        this.world.dataDir,
-        this.process,
-        SILENT,
-      );
+      await this.#start().catch((error: unknown) => {
+        if (!this.tolerant || !isStorageError(error)) throw error;
+        // Its service manager starts it again.
+        onNoStart?.();
+        return this.#start();
+      });
       await steps(this);
       return this.process.dead ? 'killed' : 'ended';
     } catch (error) {
@@ -127,6 +143,13 @@ export class ReceiverProcess {
       this.process.kill();
       await this.#apps?.close(0).catch(() => undefined);
     }
+  }
+
+  async #start(): Promise<void> {
+    const { dataDir, keyFile } = this.world;
+    const apps = [{ name: APP, keys: [keyFile], apply: null }];
+    await makeFolder(this.#fileSystem, dataDir);
+    this.#apps = await Apps.load(apps, dataDir, this.#fileSystem, SILENT);
   }
 
   /** The next batch of a stream, or an old one again. */
@@ -183,10 +206,19 @@ export class ReceiverProcess {
         await delivery.discard();
       }
     } catch (error) {
-      if (!this.process.dead) throw error;
+      if (this.process.dead) return false;
+      if (!this.tolerant || !isStorageError(error)) throw error;
+      this.failed += 1;
+      this.broken ||= error instanceof FerryError && error.code === 'INDEX_BROKEN';
       return false;
     }
   }
+}
+
+/** What a receiver may report of a faulty disk; anything else is a mistake of ours. */
+function isStorageError(error: unknown): boolean {
+  if (!(error instanceof FerryError)) return systemCode(error) !== undefined;
+  return error.kind === 'storage' && !error.message.includes('(bug)');
 }
 
 /** A life of batches and blobs, several at a time. */

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { DelayedError, type Job, UnrecoverableError, Worker } from 'bullmq';
 import fc from 'fast-check';
 import { FerryError } from '../../src/common/errors.js';
+import { NO_METER } from '../../src/common/meter.js';
 import type { DestinationConfig } from '../../src/config/model.js';
 import { connectRedis } from '../../src/queue/connection.js';
 import { PARK_MS } from '../../src/queue/jobQueues.js';
@@ -155,6 +156,7 @@ export class JobBench {
       sendBatch: async (_to: DestinationConfig, job: BatchJob) => this.#send(job),
     };
     this.#processor = new BatchProcessor({
+      meter: NO_METER,
       order: q.order,
       queues: q.queues,
       delivery: delivery as unknown as Delivery,

@@ -48,3 +48,10 @@ export function journal(data: string, key = KEY): string {
 export function blob(path: string, data: string, key = KEY): string {
   return `${head(URL)}${key}${path}\n${data.length}\n${data}T`;
 }
+
+export const OK_ANSWER = 'HTTP/1.0 200 OK\r\n\r\nhello\n';
+
+/** Bytes of a request when its port is filled in: ports of tests have five digits. */
+export function filledLength(request: string): number {
+  return Buffer.byteLength(request.replaceAll('PORT', '12345'), 'latin1');
+}

@@ -5,19 +5,26 @@
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { describe, test } from 'node:test';
+import { after, describe, test } from 'node:test';
 import { failOnLeaks } from '../support/leaks.js';
 import { requirePicolisp } from '../support/picolisp.js';
+import { until } from '../support/process.js';
 import { tempDir } from '../support/tempDir.js';
 import type { Case } from './cases.js';
+import { connectionCases } from './connectionCases.js';
 import { daemonCases } from './daemonCases.js';
+import { processesOf } from './daemons.js';
 import { folderCases } from './folderCases.js';
 import { oneShotCases } from './oneShotCases.js';
 import { type Entry, type Outcome, Side } from './programs.js';
 import { troubleCases } from './troubleCases.js';
 
 requirePicolisp();
+/** Shared by all daemons of ours, as those of one user share one. */
 const stateDir = tempDir();
+after(() =>
+  until('the last daemon has taken Redis with it', () => processesOf(stateDir).length === 0),
+);
 failOnLeaks();
 
 const AT_ONCE = 4;
@@ -76,7 +83,7 @@ function digest(text: string): string {
 }
 
 describe('one connection', { concurrency: AT_ONCE }, () => {
-  for (const [index, one] of oneShotCases.entries()) {
+  for (const [index, one] of [...oneShotCases, ...connectionCases].entries()) {
     test(one.name, () => playCase(one, index));
   }
 });

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import {
   appendFileSync,
+  existsSync,
   lstatSync,
   mkdirSync,
   readFileSync,
@@ -13,7 +14,7 @@ import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { announceBlob } from '../e2e/site.js';
 import { failOnLeaks } from '../support/leaks.js';
-import { Replica, sameFiles, Writer } from '../support/picolisp.js';
+import { freePort, Replica, sameFiles, Writer } from '../support/picolisp.js';
 import { FERRY_SSL, gone, isAlive, killPid, runFerry, start, until } from '../support/process.js';
 import { startTestRedis } from '../support/redis.js';
 import { tempDir } from '../support/tempDir.js';
@@ -182,6 +183,42 @@ describe('many daemons of one user', () => {
 });
 
 describe('one daemon', () => {
+  test('started again for another host, it sends there what waits, and waits for nobody else', async () => {
+    const user = userWith(['foo']);
+    mkdirSync(user.path('copies'));
+    const nobody = String(await freePort());
+    const before = await user.daemon([
+      ...['localhost', nobody, URL, 'key', 'foo', '', '1', '0', 'copies/'],
+    ]);
+    writeFileSync(user.path('foo'), 'for whoever is there');
+    await until('the journal is captured and copied', () => {
+      return statSync(user.path('foo')).size === 0 && existsSync(user.path('copies/1'));
+    });
+    await killPid(before, 'SIGTERM');
+    const pid = await user.daemon([
+      ...['127.0.0.1', `-${sink.port}`, URL, 'key', 'foo', '', '1', '0'],
+    ]);
+    await until(
+      'it has arrived',
+      () => {
+        return sink.received().some((bytes) => bytes.includes('20\nfor whoever is thereT'));
+      },
+      ARRIVAL_MS,
+    );
+    await until(
+      'nothing waits any more',
+      async () => {
+        const { routes } = await user.status();
+        return routes.every(
+          ({ state, pendingBatches }) => state === 'idle' && pendingBatches === 0,
+        );
+      },
+      ARRIVAL_MS,
+    );
+    await killPid(pid, 'SIGTERM');
+    await user.redisEnded();
+  });
+
   test('leaves the session and the output of who started it', async () => {
     const user = userWith(['journal']);
     const line = words('journal').join(' ');

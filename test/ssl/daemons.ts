@@ -90,14 +90,9 @@ export class User {
     });
   }
 
-  /** Everything that has to do with the state directory: daemons, keepers, servers. */
+  /** Everything that has to do with the state directory. */
   allPids(): number[] {
-    return pids().filter((pid) => {
-      if (pid === process.pid) return false;
-      return [commandLine(pid), environment(pid), workDir(pid)].some((text) =>
-        text.includes(this.stateDir),
-      );
-    });
+    return processesOf(this.stateDir);
   }
 
   redisEnded(): Promise<void> {
@@ -118,6 +113,16 @@ export class User {
     for (const pid of started) await killPid(pid);
     await this.redisEnded();
   }
+}
+
+/** Daemons, keepers and servers of a state directory. */
+export function processesOf(stateDir: string): number[] {
+  return pids().filter((pid) => {
+    if (pid === process.pid) return false;
+    return [commandLine(pid), environment(pid), workDir(pid)].some((text) =>
+      text.includes(stateDir),
+    );
+  });
 }
 
 /** What a list of processes shows of it, its words divided by blanks; empty when it is gone. */

@@ -154,12 +154,13 @@ export function sameFiles(a: string, b: string): boolean {
 /** httpGate goes into the background by itself; `atEnd` ends it by its port if a test did not. */
 async function startGate(ports: { port: number; gatePort: number }): Promise<void> {
   const { pemFile } = testCerts();
+  // Before the command's own hook, which waits until nobody holds its output any more.
+  atEnd(() => stopGate(ports.gatePort));
   const gate = start(join(HOME, 'bin/httpGate'), [
     String(ports.gatePort),
     String(ports.port),
     pemFile,
   ]);
-  atEnd(() => stopGate(ports.gatePort));
   await until('httpGate listens', () => gatePids(ports.gatePort).length > 0);
   await accepts(ports.gatePort, '127.0.0.1');
   // What it started from has ended; its pipes are still held by the daemon.

@@ -1,13 +1,23 @@
-import { mkdtempSync, realpathSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, realpathSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { atEnd } from './atEnd.js';
 
 /** A fresh directory with a short name (Unix sockets live in it), removed after the test file. */
-export function tempDir(): string {
-  const directory = realpathSync(mkdtempSync(join(tmpdir(), 'ferry-')));
+export function tempDir(below = tmpdir()): string {
+  const directory = realpathSync(mkdtempSync(join(below, 'ferry-')));
   atEnd(() => removeDir(directory));
   return directory;
+}
+
+const IN_MEMORY = '/dev/shm';
+
+/**
+ * The same in memory, where the system has such a place: for tests that make and remove thousands
+ * of small files and sync none of them.
+ */
+export function memoryDir(): string {
+  return existsSync(IN_MEMORY) ? tempDir(IN_MEMORY) : tempDir();
 }
 
 const TRIES = 30;

@@ -125,7 +125,7 @@ describe('copies of batches in directories', () => {
     const { directories, destination, copies } = site(['a']);
     const [a = ''] = directories;
     const missing = join(a, '../missing');
-    const both = { ...destination, directories: [...directories, missing] };
+    const both = { ...destination, directories: [missing, ...directories] };
     const put = () => copies.putBatch(both, batch(1, 'first', 's'), pieces('first'), () => true);
     await assert.rejects(put(), { code: 'COPY_DIRECTORY_MISSING' });
     await assert.rejects(put(), { code: 'COPY_DIRECTORY_MISSING' });
@@ -133,6 +133,7 @@ describe('copies of batches in directories', () => {
     await put();
     assert.deepEqual(contents(a), { 1: 'first' });
     assert.deepEqual(contents(missing), { 1: 'first' });
+    assert.equal(statSync(join(a, '1')).ino, statSync(join(missing, '1')).ino);
   });
 
   test('without directories nothing is kept', async () => {
