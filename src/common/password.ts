@@ -31,6 +31,13 @@ export function parsePasswordHash(text: string): PasswordHash | null {
   return { logCost, blockSize, parallel, salt, hash };
 }
 
+/** A hash that no password has, and that takes as long to be compared with as the other. */
+export function strangersHash(like: string): string {
+  const cost = like.split('.').slice(0, 4).join('.');
+  const [salt, hash] = [SALT_BYTES, HASH_BYTES].map((n) => randomBytes(n).toString('base64url'));
+  return `${cost}.${salt}.${hash}`;
+}
+
 /** The text for `password: {scrypt: ...}`. */
 export async function hashPassword(password: string): Promise<string> {
   const how = { logCost: LOG_COST, blockSize: BLOCK_SIZE, parallel: PARALLEL };

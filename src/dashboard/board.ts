@@ -3,28 +3,34 @@ import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
 import { HonoAdapter } from '@bull-board/hono';
 import { serveStatic } from '@hono/node-server/serve-static';
 import { type Context, Hono } from 'hono';
+import { audit } from '../common/audit.js';
 import { asError } from '../common/errors.js';
 import type { Logger } from '../common/logger.js';
+import type { FerryConfig } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
 import { wakeHead } from '../queue/wake.js';
+import { auditOf, type Click, clickOf } from './boardClick.js';
 
 const BASE = '/queues';
 /** Redis went away in the middle of a question: BullMQ would wait for ever. */
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 5_000;
+
+export interface Asker {
+  /** Who clicks, for the audit log. */
+  by: string;
+  readOnly: boolean;
+}
 
 /**
- * What may be said to jobs. The rest of bull-board's api (new jobs, other data in a job,
- * `obliterate`, a pause that no status shows, limits, schedulers) would go around the routes.
+ * The Bull dashboard of our two queues; one that acts, and one for those who only look. Whatever is
+ * clicked there, order is kept by `begin`: a click can waste a run, and never reorder a route.
  */
-const ALLOWED =
-  /^\/queues\/api\/queues\/(batches|blobs)\/(promote|retry\/(failed|completed)|clean\/[a-z-]+|(?!job-schedulers\/)[^/]+\/(retry|promote|clean))$/;
-
-/** The Bull dashboard of our two queues; one that acts, and one for those who only look. */
 export class Board {
   readonly #acting: Hono;
   readonly #reading: Hono;
 
   constructor(
+    private readonly config: FerryConfig,
     private readonly access: QueueAccess,
     private readonly log: Logger,
   ) {
@@ -32,31 +38,32 @@ export class Board {
     this.#reading = this.#make(true);
   }
 
-  async answer(context: Context, readOnly: boolean): Promise<Response> {
+  async answer(context: Context, { by, readOnly }: Asker): Promise<Response> {
     const { method, path } = context.req;
-    const acts = method !== 'GET' && method !== 'HEAD';
-    if (acts && (readOnly || !ALLOWED.test(path))) {
+    const looks = method === 'GET' || method === 'HEAD';
+    const click = looks || readOnly ? null : clickOf(method, path);
+    if (!looks && click === null) {
       return context.json({ error: 'not allowed here; the first page has what routes need' }, 403);
     }
     const isApi = path.startsWith(`${BASE}/api/`);
     if (isApi && this.access.scripts.facts === null) return away(context);
     const board = readOnly ? this.#reading : this.#acting;
-    let timer: NodeJS.Timeout | undefined;
-    const patience = new Promise<Response>((resolve) => {
-      timer = setTimeout(() => resolve(away(context)), PATIENCE_MS);
-    });
-    const answer = Promise.resolve(board.fetch(context.req.raw, context.env));
-    answer.catch(() => undefined);
-    try {
-      const response = await Promise.race([answer, patience]);
-      if (acts) await this.#wake();
-      return isApi ? response : await withoutForeignFonts(response);
-    } finally {
-      clearTimeout(timer);
-    }
+    const response = await inTime(board.fetch(context.req.raw, context.env));
+    if (response === null) return away(context);
+    if (click !== null && response.ok) await this.#clicked(click, by);
+    return isApi ? response : withoutForeignFonts(response);
   }
 
-  /** A click may have removed the job of a head: it comes back now, not at the next look. */
+  async #clicked(click: Click, by: string): Promise<void> {
+    try {
+      await audit(this.config.stateDir, auditOf(click, by));
+    } catch (error) {
+      this.log.error({ err: asError(error), click, by }, 'a click is not in the audit log');
+    }
+    if (click.kind === 'clean' && click.queue === 'batches') await this.#wake();
+  }
+
+  /** The job of a head may be gone: it comes back now, not at the next look of a worker. */
   async #wake(): Promise<void> {
     const { order, queues } = this.access;
     try {
@@ -73,10 +80,31 @@ export class Board {
       queues: [batches, blobs].map((queue) => new BullMQAdapter(queue, { readOnlyMode })),
       serverAdapter: server,
       options: {
-        uiConfig: { boardTitle: 'journal-ferry', miscLinks: [{ text: 'Routes', url: '/' }] },
+        uiConfig: {
+          boardTitle: 'journal-ferry',
+          miscLinks: [{ text: 'Routes', url: '/' }],
+          hideDocsLink: true,
+          // It would need CLIENT LIST, a right that nothing else of ours needs.
+          showWorkers: false,
+        },
       },
     });
     return new Hono().route(BASE, server.registerPlugin());
+  }
+}
+
+/** null: not within our patience; whatever comes later is not waited for. */
+async function inTime(answer: Response | Promise<Response>): Promise<Response | null> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<null>((resolve) => {
+    timer = setTimeout(() => resolve(null), PATIENCE_MS);
+  });
+  const answered = Promise.resolve(answer);
+  answered.catch(() => undefined);
+  try {
+    return await Promise.race([answered, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

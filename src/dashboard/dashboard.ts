@@ -1,73 +1,74 @@
-import { createAdaptorServer } from '@hono/node-server';
-import { FerryError, systemCode } from '../common/errors.js';
-import type { Role, RoleContext } from '../common/role.js';
-import type { FerryConfig, ListenAddress } from '../config/model.js';
+import type { ReadyCheck, Role, RoleContext } from '../common/role.js';
+import type { FerryConfig } from '../config/model.js';
 import { requireDashboard } from '../config/requirements.js';
 import type { QueueAccess } from '../queue/access.js';
 import { makeApp } from './app.js';
+import { Listener } from './listener.js';
 import { Overview } from './overview.js';
 import { Users } from './users.js';
 
-/** What `node:http` gives and the adapter's wider type hides. */
-type Server = import('node:http').Server;
+export interface DashboardOptions {
+  /** In a process that ships: a port that is taken is said and tried again, and stops nothing. */
+  beside: boolean;
+}
 
 /**
- * Starts the dashboard. It only looks, and says to routes what an operator clicks: with Redis away
- * it says so and goes on by itself.
+ * Reads the passwords, before anything is started, and answers the role.
  *
- * @throws FerryError DASHBOARD_LISTEN_FAILED (kind usage)
+ * The dashboard only looks, and says to routes what an operator clicks: with Redis away it says so
+ * and goes on by itself.
+ *
+ * @throws FerryError CONFIG_INVALID, DASHBOARD_PASSWORD (kind usage); the role when it starts, not
+ *   `beside`: DASHBOARD_LISTEN_FAILED (kind usage)
  */
-export async function startDashboard(
+export async function dashboardRole(
   config: FerryConfig,
-  access: QueueAccess,
-  context: RoleContext,
-): Promise<Role> {
-  const { listen: address, users: configured } = requireDashboard(config);
-  const log = context.logger.child({ role: 'dashboard' });
-  const users = await Users.of(configured);
-  const overview = new Overview(config, log);
-  const app = makeApp({ config, access, users, overview, log });
-  const server = createAdaptorServer({ fetch: app.fetch }) as Server;
-  try {
-    await listen(server, address);
-  } catch (error) {
-    await overview.stop();
-    throw error;
-  }
-  const bound = server.address();
-  const port = typeof bound === 'object' && bound !== null ? bound.port : address.port;
-  log.info({ host: address.host, port, users: configured.length }, 'dashboard started');
-  let stopped: Promise<void> | null = null;
-  const end = async (): Promise<void> => {
-    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-    server.closeAllConnections();
-    await Promise.all([closed, overview.stop()]);
-    log.info('dashboard stopped');
-  };
-  return {
-    stop() {
-      stopped ??= end();
-      return stopped;
-    },
-    // Somebody who looks is no work: it keeps no process alive.
-    lastActiveAt: () => Number.NEGATIVE_INFINITY,
-    failed: new Promise(() => undefined),
-    readiness: () => [],
+  { beside }: DashboardOptions,
+): Promise<(config: FerryConfig, access: QueueAccess, context: RoleContext) => Promise<Role>> {
+  const dashboard = requireDashboard(config);
+  const users = await Users.of(dashboard.users);
+  return async (_config, access, { logger }) => {
+    const log = logger.child({ role: 'dashboard' });
+    const overview = new Overview(config, access, log);
+    const { port } = dashboard.listen;
+    const app = makeApp({ config, port, access, users, overview, log });
+    const listener = new Listener(app, dashboard.listen, log);
+    try {
+      if (beside) await listener.keepTrying();
+      else await listener.listen();
+    } catch (error) {
+      await overview.stop();
+      throw error;
+    }
+    log.info({ users: dashboard.users.length }, 'dashboard started');
+    return new Dashboard(listener, overview, beside);
   };
 }
 
-function listen(server: Server, { host, port }: ListenAddress): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error) => {
-      const what = `the dashboard cannot listen on ${host}:${port} (${systemCode(error)})`;
-      reject(
-        new FerryError('DASHBOARD_LISTEN_FAILED', what, {
-          kind: 'usage',
-          hint: 'choose a free port in dashboard.listen, or one this user may open',
-          cause: error,
-        }),
-      );
-    });
-    server.listen(port, host, resolve);
-  });
+class Dashboard implements Role {
+  readonly failed = new Promise<never>(() => undefined);
+  #stopped: Promise<unknown> | null = null;
+
+  constructor(
+    private readonly listener: Listener,
+    private readonly overview: Overview,
+    private readonly beside: boolean,
+  ) {}
+
+  async stop(): Promise<void> {
+    this.#stopped ??= Promise.all([this.listener.stop(), this.overview.stop()]);
+    await this.#stopped;
+  }
+
+  /** Somebody who looks is no work: it keeps no process alive. */
+  lastActiveAt(): number {
+    return Number.NEGATIVE_INFINITY;
+  }
+
+  /** Beside producer and worker it is not what the process is there for. */
+  readiness(): readonly ReadyCheck[] {
+    const { trouble } = this.listener;
+    const message = trouble === null ? 'listens' : trouble.message;
+    return [{ name: 'dashboard', ok: this.beside || trouble === null, message }];
+  }
 }

@@ -21,16 +21,23 @@ export const securityHeaders: MiddlewareHandler = async (context, next) => {
   if (!headers.has('Cache-Control')) headers.set('Cache-Control', 'no-store');
 };
 
-/** Only our own pages may change something: browsers say where a request comes from. */
+/**
+ * Only our own pages may change something. Every browser says with such a request from which page
+ * it comes; what does not say it is no browser with a session to be misused, and is refused too.
+ */
 export const sameOriginOnly: MiddlewareHandler = async (context, next) => {
   const { method } = context.req;
   if (method === 'GET' || method === 'HEAD' || isSameOrigin(context.req.raw)) return next();
-  return context.text('Refused: this request does not come from a page of this dashboard.\n', 403);
+  return context.text(
+    'Refused: this request does not come from a page of this dashboard. A proxy in front of it must pass the Host header on.\n',
+    403,
+  );
 };
 
 function isSameOrigin({ headers }: Request): boolean {
+  // Left out by browsers where the connection is neither TLS nor to this machine.
   const site = headers.get('sec-fetch-site');
-  if (site !== null) return site === 'same-origin';
+  if (site !== null && site !== 'same-origin') return false;
   const origin = headers.get('origin');
   return origin !== null && URL.canParse(origin) && new URL(origin).host === headers.get('host');
 }

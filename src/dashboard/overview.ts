@@ -1,6 +1,7 @@
 import { asError } from '../common/errors.js';
 import type { Logger } from '../common/logger.js';
 import type { FerryConfig } from '../config/model.js';
+import type { QueueAccess } from '../queue/access.js';
 import type { StatusReport } from '../status/report.js';
 import { readStatus } from '../status/status.js';
 import { Throughput } from './throughput.js';
@@ -10,8 +11,9 @@ const WATCHED_PAUSE_MS = 1_500;
 const UNWATCHED_PAUSE_MS = 10_000;
 /** Nobody asked for so long: nobody watches. */
 const WATCHED_FOR_MS = 15_000;
-/** A look at thousands of routes takes a while: it is at most this share of the time. */
-const PAUSE_PER_LOOK = 4;
+/** A look at thousands of routes takes a while, and beside it journals are shipped. */
+const WATCHED_PAUSE_PER_LOOK = 4;
+const UNWATCHED_PAUSE_PER_LOOK = 50;
 
 /** Looks at every route again and again; what the page shows is its last look. */
 export class Overview {
@@ -24,6 +26,7 @@ export class Overview {
 
   constructor(
     private readonly config: FerryConfig,
+    private readonly access: QueueAccess,
     private readonly log: Logger,
   ) {
     this.#schedule(0);
@@ -53,7 +56,7 @@ export class Overview {
     if (this.#looking !== null) return this.#looking;
     clearTimeout(this.#timer);
     const begun = performance.now();
-    this.#looking = readStatus(this.config, this.log)
+    this.#looking = readStatus(this.config, this.log, { access: this.access })
       .then((report) => {
         this.#report = report;
         this.throughput.record(report, performance.now());
@@ -61,8 +64,11 @@ export class Overview {
       })
       .finally(() => {
         this.#looking = null;
-        const pause = this.#isWatched() ? WATCHED_PAUSE_MS : UNWATCHED_PAUSE_MS;
-        this.#schedule(Math.max(pause, (performance.now() - begun) * PAUSE_PER_LOOK));
+        const tookMs = performance.now() - begun;
+        const [pauseMs, perLook] = this.#isWatched()
+          ? [WATCHED_PAUSE_MS, WATCHED_PAUSE_PER_LOOK]
+          : [UNWATCHED_PAUSE_MS, UNWATCHED_PAUSE_PER_LOOK];
+        this.#schedule(Math.max(pauseMs, tookMs * perLook));
       });
     return this.#looking;
   }

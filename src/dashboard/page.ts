@@ -2,6 +2,7 @@ import { html } from 'hono/html';
 import type { HtmlEscapedString } from 'hono/utils/html';
 import type { RouteStatus, StatusReport } from '../status/report.js';
 import { age, bytes } from '../status/words.js';
+import type { Said } from './cookies.js';
 import { sparkline } from './sparkline.js';
 import type { Throughput } from './throughput.js';
 import type { User } from './users.js';
@@ -28,7 +29,7 @@ export interface PageFacts {
   /** Part of the names that are to be shown. */
   filter: string;
   /** What came of the last click. */
-  said: { text: string; ok: boolean } | null;
+  said: Said | null;
 }
 
 export function overviewPage(facts: PageFacts): Html {

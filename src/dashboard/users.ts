@@ -1,6 +1,9 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { hashPassword, passwordFits } from '../common/password.js';
+import { hashPassword, passwordFits, strangersHash } from '../common/password.js';
+import { Semaphore } from '../common/semaphore.js';
 import type { DashboardConfig } from '../config/model.js';
+import { Guesses } from './guesses.js';
+import { passwordHashOf } from './passwords.js';
 
 /** Who looks at the dashboard. */
 export interface User {
@@ -9,13 +12,13 @@ export interface User {
   readOnly: boolean;
 }
 
-/** So many wrong passwords are free; each further one closes the name for twice as long. */
-const FREE_TRIES = 3;
-const FIRST_PAUSE_MS = 1_000;
-const LONGEST_PAUSE_MS = 60_000;
-
+/** A working day: whoever comes again tomorrow logs in again. */
 const SESSION_MS = 12 * 3600 * 1000;
+/** The oldest ends for the newest; each costs some hundred bytes. */
 const SESSIONS_MAX = 1_000;
+/** Each password costs 32 MiB and 80 ms to check: one at a time, and so many may wait. */
+const CHECKS_WAITING_MAX = 16;
+const BUSY_MS = 2_000;
 
 export type Login = { session: string } | { retryAfterMs: number } | 'wrong';
 
@@ -24,26 +27,39 @@ export class Users {
   readonly #hashes: ReadonlyMap<string, { user: User; hash: string }>;
   /** Compared with when the name is unknown, so that the time tells nothing. */
   readonly #nobody: string;
-  /** By the digest of the cookie: a dump of the memory is no key. */
+  /** By the digest of the cookie: a dump of the memory is no key. In the order of their ends. */
   readonly #sessions = new Map<string, { user: User; endsAt: number }>();
-  /** One entry per user, and one for all names that there are not. */
-  readonly #guesses = new Map<string, { wrong: number; openAt: number }>();
+  readonly #guesses: Guesses;
+  readonly #checks = new Semaphore(1);
+  #waiting = 0;
+  readonly #now: () => number;
 
-  private constructor(hashes: ReadonlyMap<string, { user: User; hash: string }>, nobody: string) {
+  private constructor(
+    hashes: ReadonlyMap<string, { user: User; hash: string }>,
+    nobody: string,
+    now: () => number,
+  ) {
     this.#hashes = hashes;
     this.#nobody = nobody;
+    this.#now = now;
+    this.#guesses = new Guesses(now);
   }
 
-  static async of(users: DashboardConfig['users']): Promise<Users> {
+  /**
+   * Reads their passwords, once.
+   *
+   * @throws FerryError DASHBOARD_PASSWORD (kind usage) when one cannot be read
+   */
+  static async of(
+    users: DashboardConfig['users'],
+    now: () => number = () => performance.now(),
+  ): Promise<Users> {
     const hashes = new Map<string, { user: User; hash: string }>();
     for (const { name, readOnly, password } of users) {
-      const hash =
-        'scrypt' in password
-          ? password.scrypt
-          : await hashPassword(process.env[password.env] ?? randomBytes(32).toString('hex'));
-      hashes.set(name, { user: { name, readOnly }, hash });
+      hashes.set(name, { user: { name, readOnly }, hash: await passwordHashOf(name, password) });
     }
-    return new Users(hashes, await hashPassword(randomBytes(32).toString('hex')));
+    const [first] = hashes.values();
+    return new Users(hashes, strangersHash(first?.hash ?? (await hashPassword(''))), now);
   }
 
   /** Nobody is asked who they are; only for listeners that this machine alone reaches. */
@@ -51,28 +67,29 @@ export class Users {
     return this.#hashes.size === 0;
   }
 
+  /** A name that there is not takes as long as a wrong password, and is held up like it. */
   async login(name: string, password: string): Promise<Login> {
-    const known = this.#hashes.get(name);
-    const key = known === undefined ? '' : name;
-    const now = performance.now();
-    const guesses = this.#guesses.get(key) ?? { wrong: 0, openAt: 0 };
-    if (now < guesses.openAt) return { retryAfterMs: guesses.openAt - now };
+    const retryAfterMs = this.#guesses.closedForMs(name);
+    if (retryAfterMs > 0) return { retryAfterMs };
+    if (this.#waiting >= CHECKS_WAITING_MAX) return { retryAfterMs: BUSY_MS };
     // Counted before the slow look: many tries at once are no way around.
-    guesses.wrong += 1;
-    const beyond = guesses.wrong - FREE_TRIES;
-    guesses.openAt =
-      beyond < 0 ? 0 : now + Math.min(FIRST_PAUSE_MS * 2 ** beyond, LONGEST_PAUSE_MS);
-    this.#guesses.set(key, guesses);
-    const fits = await passwordFits(password, known?.hash ?? this.#nobody);
+    this.#guesses.count(name);
+    const known = this.#hashes.get(name);
+    this.#waiting += 1;
+    const fits = await this.#checks
+      .run(() => passwordFits(password, known?.hash ?? this.#nobody))
+      .finally(() => {
+        this.#waiting -= 1;
+      });
     if (known === undefined || !fits) return 'wrong';
-    this.#guesses.delete(key);
+    this.#guesses.forget(name);
     return { session: this.#open(known.user) };
   }
 
   of(session: string | undefined): User | null {
     if (session === undefined) return null;
     const found = this.#sessions.get(digest(session));
-    return found !== undefined && performance.now() < found.endsAt ? found.user : null;
+    return found !== undefined && this.#now() < found.endsAt ? found.user : null;
   }
 
   logout(session: string | undefined): void {
@@ -81,9 +98,12 @@ export class Users {
 
   #open(user: User): string {
     const session = randomBytes(32).toString('base64url');
-    const [oldest] = this.#sessions.keys();
-    if (this.#sessions.size >= SESSIONS_MAX && oldest !== undefined) this.#sessions.delete(oldest);
-    this.#sessions.set(digest(session), { user, endsAt: performance.now() + SESSION_MS });
+    const now = this.#now();
+    for (const [key, { endsAt }] of this.#sessions) {
+      if (now < endsAt && this.#sessions.size < SESSIONS_MAX) break;
+      this.#sessions.delete(key);
+    }
+    this.#sessions.set(digest(session), { user, endsAt: now + SESSION_MS });
     return session;
   }
 }

@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import type { Logger } from 'pino';
 import { audit } from '../common/audit.js';
@@ -57,7 +56,6 @@ export async function applyVerdict(
     for (const route of routes) {
       await applyToRoute(order, queues, kind, route);
       await scripts.client.publish(keys.news(), `ack ${route}`);
-      await mkdir(config.stateDir, { recursive: true, mode: 0o700 });
       await audit(config.stateDir, { event: kind, route, detail: { by } });
     }
     return routes;
