@@ -8,7 +8,6 @@ import { asError } from '../common/errors.js';
 import type { Logger } from '../common/logger.js';
 import type { FerryConfig } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
-import { wakeHead } from '../queue/wake.js';
 import { auditOf, type Click, clickOf } from './boardClick.js';
 
 const BASE = '/queues';
@@ -60,16 +59,15 @@ export class Board {
     } catch (error) {
       this.log.error({ err: asError(error), click, by }, 'a click is not in the audit log');
     }
-    if (click.kind === 'clean' && click.queue === 'batches') await this.#wake();
+    if (click.kind === 'clean') await this.#wake();
   }
 
-  /** The job of a head may be gone: it comes back now, not at the next look of a worker. */
+  /** The job of a head, or of a blob, may be gone: it comes back now, not at the next look. */
   async #wake(): Promise<void> {
-    const { order, queues } = this.access;
     try {
-      for (const route of await order.routes()) await wakeHead(order, queues, route);
+      await this.access.order.askForWaking();
     } catch (error) {
-      this.log.debug({ err: asError(error) }, 'the workers will wake what sleeps');
+      this.log.debug({ err: asError(error) }, 'what sleeps wakes at the next look');
     }
   }
 

@@ -257,7 +257,7 @@ test('a valid file is called valid, and what this version lacks is said', async 
   });
   assert.equal(code, 0, stderr);
   assert.match(stdout, /^ferry\.yaml is valid: 2 journal rules, 3 destinations, a receiver\n$/);
-  assert.match(stderr, /not in this version: metrics/);
+  assert.match(stderr, /not in this version: archive/);
 });
 
 test('config print shows defaults and no secrets; config schema needs no file', async () => {
