@@ -3,7 +3,13 @@
  * Sets everything up and runs the tests. Arguments filter by file name: `npm test -- embedded`.
  */
 import { runTests } from './runTests.mjs';
-import { ensureOpenssl, ensurePicoLisp, ensureScriptTools, setup } from './setup.mjs';
+import {
+  ensureChromium,
+  ensureOpenssl,
+  ensurePicoLisp,
+  ensureScriptTools,
+  setup,
+} from './setup.mjs';
 import { main } from './shared.mjs';
 
 await main(() => {
@@ -11,6 +17,7 @@ await main(() => {
   ensureOpenssl();
   ensurePicoLisp();
   ensureScriptTools();
+  ensureChromium();
   const filters = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
   const flags = process.argv.slice(2).filter((argument) => argument.startsWith('--'));
   return runTests(filters, flags);

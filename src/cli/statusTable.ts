@@ -1,6 +1,6 @@
 import pc from 'picocolors';
 import type { RouteStatus, StatusReport } from '../status/report.js';
-import { age, bytes } from '../status/words.js';
+import { formatAge, formatBytes } from './format.js';
 
 const COLUMNS = ['ROUTE', 'STATE', 'NEXT', 'WAITING', 'OLDEST', 'TRIES', 'DELIVERED'] as const;
 /** Text to the left, numbers to the right. */
@@ -44,15 +44,17 @@ export function renderStatus(report: StatusReport, options: { color: boolean }):
 function cells(route: RouteStatus): string[] {
   const blobs = route.pendingBlobs > 0 ? ` +${route.pendingBlobs} blobs` : '';
   const waiting =
-    route.pendingBatches === 0 ? '-' : `${route.pendingBatches} (${bytes(route.pendingBytes)})`;
+    route.pendingBatches === 0
+      ? '-'
+      : `${route.pendingBatches} (${formatBytes(route.pendingBytes)})`;
   return [
     route.route,
     route.state,
     String(route.head),
     `${waiting}${blobs}`,
-    route.oldestAgeMs === 0 ? '-' : age(route.oldestAgeMs),
+    route.oldestAgeMs === 0 ? '-' : formatAge(route.oldestAgeMs),
     String(route.attempts),
-    `${route.deliveredBatches} (${bytes(route.deliveredBytes)})`,
+    `${route.deliveredBatches} (${formatBytes(route.deliveredBytes)})`,
   ];
 }
 

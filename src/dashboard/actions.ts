@@ -1,14 +1,24 @@
 import { FerryError } from '../common/errors.js';
 import type { Logger } from '../common/logger.js';
 import type { FerryConfig } from '../config/model.js';
+import { redisNotRunning } from '../operator/notRunning.js';
 import { skip } from '../operator/skip.js';
 import { applyVerdict, type VerdictKind } from '../operator/verdicts.js';
+import type { QueueAccess } from '../queue/access.js';
 
 const DONE: Readonly<Record<VerdictKind, string>> = {
   pause: 'paused',
   resume: 'resumed',
   replay: 'tried again',
 };
+
+interface ActParts {
+  config: FerryConfig;
+  access: QueueAccess;
+  log: Logger;
+  /** Who clicks, for the audit log. */
+  by: string;
+}
 
 export type ActionKind = VerdictKind | 'skip';
 
@@ -24,12 +34,15 @@ export function isAction(kind: string): kind is ActionKind {
  * @throws FerryError as `applyVerdict` and `skip`; USAGE when something is missing
  */
 export async function act(
-  { config, log, by }: { config: FerryConfig; log: Logger; by: string },
+  { config, access, log, by }: ActParts,
   kind: ActionKind,
   form: Readonly<Record<string, unknown>>,
 ): Promise<string> {
   const route = text(form['route']);
   if (route === '') throw usage('no route is named', 'reload the page');
+  // The commands would wait for it; whoever clicks need not.
+  const { facts, refusal } = access.scripts;
+  if (facts === null) throw refusal ?? redisNotRunning('Redis cannot be reached');
   if (kind !== 'skip') {
     const routes = await applyVerdict(config, log, kind, route, by);
     return `${routes.join(', ')}: ${DONE[kind]}`;

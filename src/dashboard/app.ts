@@ -66,7 +66,7 @@ export function makeApp({ config, port, access, users, overview, log }: Parts): 
     if (!isAction(kind)) return context.notFound();
     try {
       const form = await context.req.parseBody();
-      const text = await act({ config, log, by: whoIs(user) }, kind, form);
+      const text = await act({ config, access, log, by: whoIs(user) }, kind, form);
       cookies.say(context, { text, ok: true });
     } catch (error) {
       if (!(error instanceof FerryError)) throw error;

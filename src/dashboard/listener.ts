@@ -9,8 +9,8 @@ import type { ListenAddress } from '../config/model.js';
 const CONNECTIONS_MAX = 256;
 /** Headers and body of a request; a form of ours is there at once. */
 const REQUEST_TIMEOUT_MS = 30_000;
-/** Between two tries at a port that is taken: whoever waits for the page looks about as often. */
-const TRY_AGAIN_MS = 5_000;
+/** Between two tries at a port that is taken: as often as somebody reloads the page. */
+const TRY_AGAIN_MS = 2_000;
 
 /** The port of the dashboard. */
 export class Listener {

@@ -1,7 +1,7 @@
 import { html } from 'hono/html';
 import type { HtmlEscapedString } from 'hono/utils/html';
+import { formatAge, formatBytes } from '../common/format.js';
 import type { RouteStatus, StatusReport } from '../status/report.js';
-import { age, bytes } from '../status/words.js';
 import type { Said } from './cookies.js';
 import { sparkline } from './sparkline.js';
 import type { Throughput } from './throughput.js';
@@ -46,7 +46,7 @@ export function overviewPage(facts: PageFacts): Html {
       }
     </header>
     <main>
-      ${said === null ? '' : html`<p class="said ${said.ok ? 'ok' : 'bad'}" role="status">${said.text}</p>`}
+      ${said === null ? '' : html`<p class="said ${said.ok ? 'ok' : 'bad'}" role="status" tabindex="-1">${said.text}</p>`}
       ${summary(facts.report)}
       <form class="filter" method="get" action="/" role="search"><label>Show routes with <input name="q" value="${facts.filter}" autocomplete="off"></label><button>Filter</button></form>
       ${table(facts)}
@@ -61,7 +61,7 @@ export function loginPage(said: string | null): Html {
   return document(
     'log in',
     html`<main class="login"><h1>journal-ferry</h1>
-      <form method="post" action="/login">
+      <form class="box" method="post" action="/login">
         ${said === null ? '' : html`<p class="said bad" role="alert">${said}</p>`}
         <label>Name <input name="name" autocomplete="username" required autofocus></label>
         <label>Password <input name="password" type="password" autocomplete="current-password" required></label>
@@ -94,8 +94,8 @@ function summary({ redis, routes }: StatusReport): Html {
       <div><dt>Redis</dt><dd class="${redis.ok ? 'good' : 'danger'}">${redis.ok ? 'ok' : 'away'}</dd><dd class="note">${redis.durability === null ? '' : `durability ${redis.durability}`}</dd></div>
       <div><dt>Routes</dt><dd>${routes.length}</dd><dd class="note">${count('sending')} sending, ${count('idle')} idle</dd></div>
       <div><dt>Need you</dt><dd class="${blocked > 0 ? 'danger' : ''}">${blocked} blocked</dd><dd class="note">${count('retrying')} retrying, ${count('paused')} paused</dd></div>
-      <div><dt>Waiting</dt><dd>${bytes(sum((r) => r.pendingBytes))}</dd><dd class="note">${sum((r) => r.pendingBatches)} batches${oldest > 0 ? `, oldest ${age(oldest)}` : ''}</dd></div>
-      <div><dt>Delivered</dt><dd>${bytes(sum((r) => r.deliveredBytes))}</dd><dd class="note">${sum((r) => r.deliveredBatches)} batches</dd></div>
+      <div><dt>Waiting</dt><dd>${formatBytes(sum((r) => r.pendingBytes))}</dd><dd class="note">${sum((r) => r.pendingBatches)} batches${oldest > 0 ? `, oldest ${formatAge(oldest)}` : ''}</dd></div>
+      <div><dt>Delivered</dt><dd>${formatBytes(sum((r) => r.deliveredBytes))}</dd><dd class="note">${sum((r) => r.deliveredBatches)} batches</dd></div>
     </dl></section>`;
 }
 
@@ -120,15 +120,19 @@ function row(route: RouteStatus, throughput: Throughput, canAct: boolean): Html 
   return html`<tr id="row-${id}" class="${state}">
     <th scope="row">${name}</th>
     <td id="state-${id}" data-live data-label="State"><span class="state ${state}">${state}</span><span class="note">next ${route.head}${tries}</span>${error(route)}</td>
-    <td id="lag-${id}" data-live data-label="Waiting">${route.pendingBatches === 0 ? '–' : html`<b>${route.pendingBatches}</b> (${bytes(route.pendingBytes)})`}<span class="note">${route.pendingBatches === 0 ? '' : `oldest ${age(route.oldestAgeMs)}`}${route.pendingBlobs > 0 ? ` +${route.pendingBlobs} blobs` : ''}${route.journalBytes > 0 ? ` ${bytes(route.journalBytes)} in the journal` : ''}</span></td>
-    <td id="done-${id}" data-live data-label="Delivered">${route.deliveredBatches} <span class="note">${bytes(route.deliveredBytes)}${route.skippedBatches > 0 ? `, ${route.skippedBatches} skipped` : ''}</span></td>
+    <td id="lag-${id}" data-live data-label="Waiting">${route.pendingBatches === 0 ? '–' : html`<b>${route.pendingBatches}</b> <span class="size">(${formatBytes(route.pendingBytes)})</span>`}<span class="note">${route.pendingBatches === 0 ? '' : `oldest ${formatAge(route.oldestAgeMs)}`}${route.pendingBlobs > 0 ? ` +${route.pendingBlobs} blobs` : ''}${route.journalBytes > 0 ? ` ${formatBytes(route.journalBytes)} in the journal` : ''}</span></td>
+    <td id="done-${id}" data-live data-label="Delivered">${route.deliveredBatches} <span class="note">${formatBytes(route.deliveredBytes)}${route.skippedBatches > 0 ? `, ${route.skippedBatches} skipped` : ''}</span></td>
     <td id="rate-${id}" data-live data-label="Last 5 minutes">${sparkline(throughput.of(name), throughput.windowMs, `throughput of ${name}`)}</td>
     ${canAct ? html`<td id="act-${id}" data-live data-label="Act" class="acts">${actions(route)}</td>` : ''}</tr>`;
 }
 
 function error({ lastError, lastErrorAt }: RouteStatus): Html | '' {
   if (lastError === null) return '';
-  return html`<p class="error">${lastError} <time>${lastErrorAt ?? ''}</time></p>`;
+  const when =
+    lastErrorAt === null
+      ? ''
+      : `${formatAge(Math.max(0, Date.now() - Date.parse(lastErrorAt)))} ago`;
+  return html`<p class="error">${lastError} <time datetime="${lastErrorAt ?? ''}">${when}</time></p>`;
 }
 
 function actions({ route, state, head }: RouteStatus): Html {

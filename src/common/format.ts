@@ -1,5 +1,7 @@
-/** Three digits at most, in binary units. */
-export function bytes(count: number): string {
+/** Numbers as people read them, the same in every table and on every page. */
+
+/** Three digits at most, in binary units: `1.5 KiB`. */
+export function formatBytes(count: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
   let value = count;
   let unit = 0;
@@ -12,7 +14,7 @@ export function bytes(count: number): string {
 }
 
 /** The two largest units: `2h 5m`. */
-export function age(milliseconds: number): string {
+export function formatAge(milliseconds: number): string {
   const seconds = Math.floor(milliseconds / 1000);
   const parts: [number, string][] = [
     [Math.floor(seconds / 86_400), 'd'],
