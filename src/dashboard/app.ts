@@ -64,15 +64,17 @@ export function makeApp({ config, port, access, users, overview, log }: Parts): 
     const kind = context.req.param('kind');
     if (user?.readOnly === true) return context.text('This user may look only.\n', 403);
     if (!isAction(kind)) return context.notFound();
+    const form = await context.req.parseBody();
     try {
-      const form = await context.req.parseBody();
       const text = await act({ config, access, log, by: whoIs(user) }, kind, form);
       cookies.say(context, { text, ok: true });
     } catch (error) {
       if (!(error instanceof FerryError)) throw error;
       cookies.say(context, { text: `${error.code}: ${describe(error)}`, ok: false });
     }
-    return context.redirect('/', 303);
+    // Back to what was shown.
+    const filter = typeof form['q'] === 'string' ? form['q'] : '';
+    return context.redirect(filter === '' ? '/' : `/?q=${encodeURIComponent(filter)}`, 303);
   });
   for (const path of ['/queues', '/queues/*']) {
     app.all(path, (context) => {
