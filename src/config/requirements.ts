@@ -1,18 +1,6 @@
 import { FerryError } from '../common/errors.js';
 import type { DashboardConfig, FerryConfig, ReceiverConfig } from './model.js';
 
-/**
- * What the file may already say, but this version does not do. Commands that would be expected to
- * do it say so at start; nothing is ignored in silence.
- */
-export function unsupported(config: FerryConfig): string[] {
-  const missing: string[] = [];
-  if (config.archive !== null && config.archive.keepMs > 0) {
-    missing.push('archive: delivered batches are not kept in this version');
-  }
-  return missing;
-}
-
 /** @throws FerryError CONFIG_INVALID when the file names no journal. */
 export function requireJournals(config: FerryConfig): void {
   if (config.journals.length > 0) return;

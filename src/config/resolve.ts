@@ -33,10 +33,7 @@ export function resolveDocument(
       ]),
     ),
     journals: document.journals.map((journal) => resolveRule(journal, absolute)),
-    archive:
-      document.archive === undefined
-        ? null
-        : { keepMs: document.archive.keep, maxBytes: document.archive.maxBytes },
+    archive: { keepMs: document.archive.keep, maxBytes: document.archive.maxBytes },
     dashboard:
       document.dashboard === undefined ? null : resolveDashboard(document.dashboard, absolute),
     metrics: document.metrics ?? null,

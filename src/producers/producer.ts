@@ -328,7 +328,10 @@ class ProducerRole implements Role {
   async #lookAtPending(): Promise<void> {
     this.#looks += 1;
     this.#desk.look();
-    for (const pipeline of this.#pipelines.values()) if (pipeline.pending) pipeline.look();
+    for (const pipeline of this.#pipelines.values()) {
+      pipeline.pruneArchive();
+      if (pipeline.pending) pipeline.look();
+    }
     if (this.#looks % LOOKS_PER_WAKE === 0) await this.#wakeSleepers();
   }
 
