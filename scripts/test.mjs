@@ -5,6 +5,7 @@
 import { runTests } from './runTests.mjs';
 import {
   ensureChromium,
+  ensureCurl,
   ensureOpenssl,
   ensurePicoLisp,
   ensureScriptTools,
@@ -15,6 +16,7 @@ import { main } from './shared.mjs';
 await main(() => {
   setup();
   ensureOpenssl();
+  ensureCurl();
   ensurePicoLisp();
   ensureScriptTools();
   ensureChromium();

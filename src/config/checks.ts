@@ -143,11 +143,11 @@ function checkDestinations(document: FerryDocument, problems: ProblemList): void
   const olds = new Map<string, string>();
   for (const [name, destination] of Object.entries(document.destinations)) {
     const at: FieldPath = ['destinations', name];
-    if ('dialect' in destination && destination.dialect === 'h2') {
+    if ('dialect' in destination && destination.dialect === 'h2' && !destination.identity) {
       problems.add(
-        [...at, 'dialect'],
-        'dialect h2 is not in this version yet',
-        'write: dialect: acked',
+        [...at, 'identity'],
+        'over HTTP/2 the receiver knows a batch by its identity: it cannot be left out',
+        'leave it out, or write: identity: true',
       );
     }
     for (const old of destination.was) {
@@ -198,13 +198,6 @@ function checkDashboard(document: FerryDocument, problems: ProblemList): void {
 function checkReceiver(document: FerryDocument, problems: ProblemList): void {
   const { receiver } = document;
   if (receiver === undefined) return;
-  if (receiver.dialect === 'h2') {
-    problems.add(
-      ['receiver', 'dialect'],
-      'dialect h2 is not in this version yet',
-      'write: dialect: acked',
-    );
-  }
   receiver.apps.forEach((app, index) => {
     if (receiver.apps.findIndex(({ name }) => name === app.name) === index) return;
     problems.add(

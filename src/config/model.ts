@@ -127,7 +127,8 @@ export interface ReceiverConfig {
   listen: ListenAddress;
   tls: { certFile: string; keyFile: string };
   dataDir: string;
-  dialect: 'acked' | 'eof';
+  /** Of the old wire; `h2`: HTTP/2 only. */
+  dialect: Dialect;
   limits: {
     maxBatchBytes: number | null;
     maxBlobBytes: number | null;

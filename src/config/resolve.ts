@@ -191,8 +191,7 @@ function resolveReceiver(
     listen: from.listen,
     tls: { certFile: absolute(from.tls.cert), keyFile: absolute(from.tls.key) },
     dataDir: absolute(from.data),
-    // `h2` is refused by the checks before anybody sees this.
-    dialect: from.dialect === 'eof' ? 'eof' : 'acked',
+    dialect: from.dialect,
     limits: {
       maxBatchBytes: from.limits.maxBatch,
       maxBlobBytes: from.limits.maxBlob,

@@ -304,7 +304,7 @@ class ProducerRole implements Role {
       filter: (name) => everyLink || name.startsWith(LINK_PREFIX),
     });
     this.#blobWatchers.set(dir, watcher);
-    watcher.onLook(() => pipeline.look());
+    watcher.onLook((name) => pipeline.blobTouched(name));
     void watcher.start();
   }
 

@@ -24,25 +24,17 @@ const certificateFiles = new Map<string, CachedFile>();
  * read afresh (an operator replaces them without telling us).
  *
  * @param journal the name that `{journal}` in the url stands for
- * @throws FerryError KEY_FILE_MISSING, KEY_WITHOUT_NEWLINE, HOST_FILE_MISSING, CA_FILE_MISSING,
- *   DIALECT_UNSUPPORTED
+ * @throws FerryError KEY_FILE_MISSING, KEY_WITHOUT_NEWLINE, HOST_FILE_MISSING, CA_FILE_MISSING
  */
 export async function resolveEndpoint(
   destination: WireDestination,
   journal: string,
 ): Promise<Endpoint> {
-  const { dialect, tls } = destination;
-  if (dialect === 'h2') {
-    throw new FerryError('DIALECT_UNSUPPORTED', 'the dialect h2 does not use this connection', {
-      kind: 'usage',
-      hint: 'set dialect to acked or eof',
-    });
-  }
-  const [host, key, ca, extraCa] = await Promise.all([
+  const { dialect } = destination;
+  const [host, key, trust] = await Promise.all([
     readHost(destination),
     readKey(destination.key, destination.name),
-    tls.caFile === null ? null : readCertificates(tls.caFile, destination.name),
-    tls.verify && tls.caFile === null ? readExtraCa(destination.name) : null,
+    readTrust(destination),
   ]);
   return {
     name: destination.name,
@@ -53,13 +45,30 @@ export async function resolveEndpoint(
     key,
     dialect,
     confirm: destination.confirm,
-    tls: { verify: tls.verify, ca, extraCa, servername: tls.servername },
+    tls: trust,
     timeouts: destination.timeouts,
   };
 }
 
-/** A host with "/" is a file whose first line is the address, as bin/ssl has it. */
-async function readHost(destination: WireDestination): Promise<string> {
+/**
+ * Whom a destination's connections believe.
+ *
+ * @throws FerryError CA_FILE_MISSING
+ */
+export async function readTrust({ name, tls }: WireDestination): Promise<Endpoint['tls']> {
+  const [ca, extraCa] = await Promise.all([
+    tls.caFile === null ? null : readCertificates(tls.caFile, name),
+    tls.verify && tls.caFile === null ? readExtraCa(name) : null,
+  ]);
+  return { verify: tls.verify, ca, extraCa, servername: tls.servername };
+}
+
+/**
+ * A host with "/" is a file whose first line is the address, as bin/ssl has it.
+ *
+ * @throws FerryError HOST_FILE_MISSING
+ */
+export async function readHost(destination: WireDestination): Promise<string> {
   if (!destination.host.includes('/')) return destination.host;
   const path = destination.host;
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
@@ -76,7 +85,12 @@ async function readHost(destination: WireDestination): Promise<string> {
   return address;
 }
 
-async function readKey(secret: Secret, destination: string): Promise<Buffer> {
+/**
+ * The key's bytes, to be sent verbatim.
+ *
+ * @throws FerryError KEY_FILE_MISSING, KEY_WITHOUT_NEWLINE
+ */
+export async function readKey(secret: Secret, destination: string): Promise<Buffer> {
   const key =
     'text' in secret
       ? Buffer.from(secret.text.endsWith('\n') ? secret.text : `${secret.text}\n`)

@@ -180,12 +180,12 @@ const BAD_INPUTS: readonly BadInput[] = [
     hint: /export FERRY_NO_SUCH=/,
   },
   {
-    name: 'a dialect of a later version',
-    text: swap('    url:', '    dialect: h2\n    url:'),
-    line: 4,
-    field: 'destinations.replica.dialect',
-    message: /not in this version/,
-    hint: /dialect: acked/,
+    name: 'HTTP/2 without identity',
+    text: swap('    url:', '    dialect: h2\n    identity: false\n    url:'),
+    line: 5,
+    field: 'destinations.replica.identity',
+    message: /knows a batch by its identity/,
+    hint: /identity: true/,
   },
   {
     name: 'a Redis url of another kind',
