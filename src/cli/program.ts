@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { configCommand } from './config.js';
+import { dashboardCommand } from './dashboard.js';
 import { doctorCommand } from './doctor.js';
 import { addGlobalOptions } from './options.js';
 import { producerCommand } from './producer.js';
@@ -24,6 +25,7 @@ export function createProgram(): Command {
     runCommand(),
     producerCommand(),
     workerCommand(),
+    dashboardCommand(),
     receiverCommand(),
     statusCommand(),
     pauseCommand(),
