@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { batchesCommand } from './batches.js';
 import { configCommand } from './config.js';
 import { doctorCommand } from './doctor.js';
 import { addGlobalOptions } from './options.js';
@@ -26,6 +27,7 @@ export function createProgram(): Command {
     workerCommand(),
     receiverCommand(),
     statusCommand(),
+    batchesCommand(),
     pauseCommand(),
     resumeCommand(),
     replayCommand(),

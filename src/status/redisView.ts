@@ -21,14 +21,24 @@ export interface RedisView {
       blobError: RouteError | null;
       pendingBytes: number;
       oldestSealedAtMs: number | null;
+      /** What waits there, ascending; only where `wantBatches` asked for it. */
+      batches: readonly BatchJob[];
     }
   >;
   /** null: not known, since Redis is away. */
   memory: RedisMemory | null;
 }
 
-/** Everything that status needs of Redis, in one look; an empty one when Redis is away. */
-export async function viewRedis(config: FerryConfig, log: Logger): Promise<RedisView> {
+/**
+ * Everything that status needs of Redis, in one look; an empty one when Redis is away.
+ *
+ * @param wantBatches of which routes each batch is wanted: what waits in Redis may be much
+ */
+export async function viewRedis(
+  config: FerryConfig,
+  log: Logger,
+  wantBatches: (route: string) => boolean = () => false,
+): Promise<RedisView> {
   const target = await findRunningRedis(config);
   if (target === null)
     return away('the embedded Redis is not running: no role of this state directory is');
@@ -41,7 +51,10 @@ export async function viewRedis(config: FerryConfig, log: Logger): Promise<Redis
         PATIENCE_MS,
       );
     });
-    return await Promise.race([look(scripts, new Keys(config.redis.prefix)), patience]);
+    return await Promise.race([
+      look(scripts, new Keys(config.redis.prefix), wantBatches),
+      patience,
+    ]);
   } catch (error) {
     return away(asError(error).message);
   } finally {
@@ -50,7 +63,11 @@ export async function viewRedis(config: FerryConfig, log: Logger): Promise<Redis
   }
 }
 
-async function look(scripts: ScriptConnection, keys: Keys): Promise<RedisView> {
+async function look(
+  scripts: ScriptConnection,
+  keys: Keys,
+  wantBatches: (route: string) => boolean,
+): Promise<RedisView> {
   const facts = await scripts.ready();
   const order = new RouteOrder(scripts, keys);
   const routes: RedisView['routes'] = new Map();
@@ -59,14 +76,18 @@ async function look(scripts: ScriptConnection, keys: Keys): Promise<RedisView> {
     if (state === null) return;
     let pendingBytes = 0;
     let oldestSealedAtMs: number | null = null;
+    const batches: BatchJob[] = [];
+    const wanted = wantBatches(route);
     for (const raw of Object.values(await scripts.client.hgetall(keys.batches(route)))) {
       const batch = JSON.parse(raw) as BatchJob;
       if (batch.sequence < state.head) continue;
       pendingBytes += batch.bytes;
       oldestSealedAtMs = Math.min(oldestSealedAtMs ?? batch.sealedAtMs, batch.sealedAtMs);
+      if (wanted) batches.push(batch);
     }
     const blobError = await order.blobError(route);
-    routes.set(route, { state, blobError, pendingBytes, oldestSealedAtMs });
+    batches.sort((a, b) => a.sequence - b.sequence);
+    routes.set(route, { state, blobError, pendingBytes, oldestSealedAtMs, batches });
   };
   // All at once: one connection pipelines them.
   await Promise.all((await order.routes()).map(lookAt));
