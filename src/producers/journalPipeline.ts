@@ -68,6 +68,9 @@ export class JournalPipeline {
   #archive: Archive | null = null;
   /** What operators ask for, until a turn has carried it out. */
   readonly #asks: PendingAsk[] = [];
+  /** Resolves when its first turn has ended, well or not. */
+  readonly firstTurn: Promise<void>;
+  #firstTurnEnded: () => void = () => undefined;
   #turn: Promise<void> | null = null;
   #again = false;
   #stopped = false;
@@ -81,6 +84,9 @@ export class JournalPipeline {
   constructor(parts: PipelineParts) {
     this.#p = parts;
     this.journal = parts.journal;
+    this.firstTurn = new Promise((resolve) => {
+      this.#firstTurnEnded = resolve;
+    });
   }
 
   /** Something may have changed: journal, blob directory, Redis. */
@@ -92,6 +98,7 @@ export class JournalPipeline {
     }
     this.#turn = this.#turns().finally(() => {
       this.#turn = null;
+      this.#firstTurnEnded();
       if (this.#again) this.look();
     });
   }
