@@ -3,7 +3,6 @@ import { NO_METER } from '../common/meter.js';
 import type { StartProgress } from '../common/progress.js';
 import type { Role, RoleContext } from '../common/role.js';
 import type { FerryConfig } from '../config/model.js';
-import { unsupported } from '../config/requirements.js';
 import { openQueueAccess, type QueueAccess } from '../queue/access.js';
 import { startMetrics } from './metrics.js';
 import { progressOn } from './progress.js';
@@ -22,7 +21,6 @@ export async function startPipeline(
   starts: readonly StartRole[],
   progress: StartProgress = progressOn(process.stderr),
 ): Promise<Running> {
-  for (const missing of unsupported(config)) logger.warn(`not in this version: ${missing}`);
   const metrics = await startMetrics(config, logger);
   const access = await openQueueAccess(config, logger).catch(async (error: unknown) => {
     await metrics?.stop();

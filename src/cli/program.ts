@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { batchesCommand } from './batches.js';
 import { configCommand } from './config.js';
+import { dashboardCommand } from './dashboard.js';
 import { doctorCommand } from './doctor.js';
 import { addGlobalOptions } from './options.js';
 import { producerCommand } from './producer.js';
@@ -25,6 +26,7 @@ export function createProgram(): Command {
     runCommand(),
     producerCommand(),
     workerCommand(),
+    dashboardCommand(),
     receiverCommand(),
     statusCommand(),
     batchesCommand(),

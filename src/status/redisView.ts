@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
-import { asError } from '../common/errors.js';
+import { asError, describe } from '../common/errors.js';
 import type { FerryConfig } from '../config/model.js';
+import type { QueueAccess } from '../queue/access.js';
 import { findRunningRedis } from '../queue/embedded/findRunning.js';
 import type { BatchJob } from '../queue/jobs.js';
 import { Keys } from '../queue/keys.js';
@@ -43,6 +44,24 @@ export async function viewRedis(
   if (target === null)
     return away('the embedded Redis is not running: no role of this state directory is');
   const scripts = new ScriptConnection(target, log.child({}, { level: 'silent' }));
+  try {
+    return await lookInTime(scripts, new Keys(config.redis.prefix), wantBatches);
+  } finally {
+    await scripts.close();
+  }
+}
+
+/** The same on a connection that is kept open; whether Redis is there it knows already. */
+export async function viewRedisThrough({ scripts, keys }: QueueAccess): Promise<RedisView> {
+  if (scripts.facts !== null) return lookInTime(scripts, keys);
+  return away(scripts.refusal === null ? 'it cannot be reached' : describe(scripts.refusal));
+}
+
+async function lookInTime(
+  scripts: ScriptConnection,
+  keys: Keys,
+  wantBatches: (route: string) => boolean = () => false,
+): Promise<RedisView> {
   let timer: NodeJS.Timeout | undefined;
   try {
     const patience = new Promise<never>((_, reject) => {
@@ -51,15 +70,13 @@ export async function viewRedis(
         PATIENCE_MS,
       );
     });
-    return await Promise.race([
-      look(scripts, new Keys(config.redis.prefix), wantBatches),
-      patience,
-    ]);
+    const looking = look(scripts, keys, wantBatches);
+    looking.catch(() => undefined); // it may fail after our patience
+    return await Promise.race([looking, patience]);
   } catch (error) {
     return away(asError(error).message);
   } finally {
     clearTimeout(timer);
-    await scripts.close();
   }
 }
 

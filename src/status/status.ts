@@ -9,21 +9,24 @@ import { type ArchiveSpan, archiveSpan } from '../producers/archive/archiveReade
 import { Spool } from '../producers/spool/spool.js';
 import type { RouteMark, SpoolView } from '../producers/spool/types.js';
 import { spoolDir, spooledJournals } from '../producers/spoolFiles.js';
+import type { QueueAccess } from '../queue/access.js';
 import type { RouteError, RouteState } from '../queue/routeOrder.js';
 import { describeFull, waitsForMemory } from './memoryView.js';
-import { type RedisView, viewRedis } from './redisView.js';
+import { type RedisView, viewRedis, viewRedisThrough } from './redisView.js';
 import type { RouteStatus, StatusReport } from './report.js';
 
 /**
  * Puts together what the spool and Redis know of every route. Reads only: starts no Redis, takes
  * no lock, and answers from the spool alone when Redis is away.
+ *
+ * @param access a connection that is open already; default: one of its own, for this look
  */
 export async function readStatus(
   config: FerryConfig,
   log: Logger,
-  { isDaemon = false }: { isDaemon?: boolean } = {},
+  { isDaemon = false, access }: { isDaemon?: boolean; access?: QueueAccess } = {},
 ): Promise<StatusReport> {
-  const redis = await viewRedis(config, log);
+  const redis = await (access === undefined ? viewRedis(config, log) : viewRedisThrough(access));
   const routes = new Map<string, RouteStatus>();
 
   const journals = await knownJournals(config, { isDaemon });
