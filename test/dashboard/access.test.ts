@@ -131,7 +131,7 @@ describe('a dashboard with users', () => {
       assert.equal((await client.login(name)).status, 429);
     }
     const many = await Promise.all(
-      Array.from({ length: 40 }, (_, index) => new Client(port).login(`at once ${index}`, 'guess')),
+      Array.from({ length: 20 }, (_, index) => new Client(port).login(`at once ${index}`, 'guess')),
     );
     const statuses = new Set(many.map(({ status }) => status));
     assert.deepEqual([...statuses].sort(), [401, 429], 'some are not even looked at');
@@ -167,6 +167,15 @@ describe('a dashboard with users', () => {
     assert.match(page, /which batch/);
     assert.match(await client.act('pause', { route: '<b>@x' }), /no route is named &lt;b&gt;@x/);
     assert.equal((await client.post('/act/obliterate')).status, 404);
+  });
+
+  it('shows what somebody typed as text, and comes back to it', async () => {
+    const client = await loggedIn('ops');
+    const { text } = await client.ask(`/?q=${encodeURIComponent('"><script>alert(1)</script>')}`);
+    assert.match(text, /value="&quot;&gt;&lt;script&gt;alert/);
+    assert.doesNotMatch(text, /<script>alert/);
+    const answer = await client.post('/act/pause', { route: 'foo@replica', q: '//evil.example' });
+    assert.equal(answer.headers.get('location'), '/?q=%2F%2Fevil.example');
   });
 });
 
