@@ -101,6 +101,14 @@ describe('a dashboard with users', () => {
     assert.equal((await client.ask('/')).status, 200, 'and is still logged in');
   });
 
+  it('takes the host that a proxy passes on for its own', async () => {
+    const client = await loggedIn('ops');
+    const behind = (host: string) =>
+      raw(port, client.cookies, host, 'POST /logout HTTP/1.1\r\nOrigin: https://ops.example.com');
+    assert.match(await behind(`127.0.0.1:${port}`), /^HTTP\/1\.1 403[\s\S]*pass the Host header/);
+    assert.match(await behind('ops.example.com'), /^HTTP\/1\.1 303/);
+  });
+
   it('lets a user who looks only look, and nothing else', async () => {
     const client = await loggedIn('viewer');
     const page = await client.ask('/');
