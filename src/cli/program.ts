@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { batchesCommand } from './batches.js';
 import { configCommand } from './config.js';
 import { dashboardCommand } from './dashboard.js';
 import { doctorCommand } from './doctor.js';
@@ -28,6 +29,7 @@ export function createProgram(): Command {
     dashboardCommand(),
     receiverCommand(),
     statusCommand(),
+    batchesCommand(),
     pauseCommand(),
     resumeCommand(),
     replayCommand(),

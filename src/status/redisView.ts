@@ -22,20 +22,30 @@ export interface RedisView {
       blobError: RouteError | null;
       pendingBytes: number;
       oldestSealedAtMs: number | null;
+      /** What waits there, ascending; only where `wantBatches` asked for it. */
+      batches: readonly BatchJob[];
     }
   >;
   /** null: not known, since Redis is away. */
   memory: RedisMemory | null;
 }
 
-/** Everything that status needs of Redis, in one look; an empty one when Redis is away. */
-export async function viewRedis(config: FerryConfig, log: Logger): Promise<RedisView> {
+/**
+ * Everything that status needs of Redis, in one look; an empty one when Redis is away.
+ *
+ * @param wantBatches of which routes each batch is wanted: what waits in Redis may be much
+ */
+export async function viewRedis(
+  config: FerryConfig,
+  log: Logger,
+  wantBatches: (route: string) => boolean = () => false,
+): Promise<RedisView> {
   const target = await findRunningRedis(config);
   if (target === null)
     return away('the embedded Redis is not running: no role of this state directory is');
   const scripts = new ScriptConnection(target, log.child({}, { level: 'silent' }));
   try {
-    return await lookInTime(scripts, new Keys(config.redis.prefix));
+    return await lookInTime(scripts, new Keys(config.redis.prefix), wantBatches);
   } finally {
     await scripts.close();
   }
@@ -47,7 +57,11 @@ export async function viewRedisThrough({ scripts, keys }: QueueAccess): Promise<
   return away(scripts.refusal === null ? 'it cannot be reached' : describe(scripts.refusal));
 }
 
-async function lookInTime(scripts: ScriptConnection, keys: Keys): Promise<RedisView> {
+async function lookInTime(
+  scripts: ScriptConnection,
+  keys: Keys,
+  wantBatches: (route: string) => boolean = () => false,
+): Promise<RedisView> {
   let timer: NodeJS.Timeout | undefined;
   try {
     const patience = new Promise<never>((_, reject) => {
@@ -56,7 +70,7 @@ async function lookInTime(scripts: ScriptConnection, keys: Keys): Promise<RedisV
         PATIENCE_MS,
       );
     });
-    const looking = look(scripts, keys);
+    const looking = look(scripts, keys, wantBatches);
     looking.catch(() => undefined); // it may fail after our patience
     return await Promise.race([looking, patience]);
   } catch (error) {
@@ -66,7 +80,11 @@ async function lookInTime(scripts: ScriptConnection, keys: Keys): Promise<RedisV
   }
 }
 
-async function look(scripts: ScriptConnection, keys: Keys): Promise<RedisView> {
+async function look(
+  scripts: ScriptConnection,
+  keys: Keys,
+  wantBatches: (route: string) => boolean,
+): Promise<RedisView> {
   const facts = await scripts.ready();
   const order = new RouteOrder(scripts, keys);
   const routes: RedisView['routes'] = new Map();
@@ -75,14 +93,18 @@ async function look(scripts: ScriptConnection, keys: Keys): Promise<RedisView> {
     if (state === null) return;
     let pendingBytes = 0;
     let oldestSealedAtMs: number | null = null;
+    const batches: BatchJob[] = [];
+    const wanted = wantBatches(route);
     for (const raw of Object.values(await scripts.client.hgetall(keys.batches(route)))) {
       const batch = JSON.parse(raw) as BatchJob;
       if (batch.sequence < state.head) continue;
       pendingBytes += batch.bytes;
       oldestSealedAtMs = Math.min(oldestSealedAtMs ?? batch.sealedAtMs, batch.sealedAtMs);
+      if (wanted) batches.push(batch);
     }
     const blobError = await order.blobError(route);
-    routes.set(route, { state, blobError, pendingBytes, oldestSealedAtMs });
+    batches.sort((a, b) => a.sequence - b.sequence);
+    routes.set(route, { state, blobError, pendingBytes, oldestSealedAtMs, batches });
   };
   // All at once: one connection pipelines them.
   await Promise.all((await order.routes()).map(lookAt));
