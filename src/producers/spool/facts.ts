@@ -26,6 +26,8 @@ export interface Checkpoint {
   batches: SpoolBatch[];
   /** Absent in spools of versions that had no `skip`. */
   unfinished?: UnfinishedSkip[];
+  chain?: string;
+  chainBefore?: string;
 }
 
 export type Fact =

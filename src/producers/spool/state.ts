@@ -8,6 +8,7 @@
  * it from the table when the last of these ends; whoever deletes files looks at the table.
  */
 import { FerryError } from '../../common/errors.js';
+import { chained } from './chain.js';
 import type { Checkpoint, Fact, FactPlace } from './facts.js';
 import type {
   PendingBlob,
@@ -37,6 +38,9 @@ export class SpoolState {
   readonly batches = new Map<number, SpoolBatch>();
   /** Oldest first. */
   unfinished: UnfinishedSkip[] = [];
+  /** Of the last batch, published or not, and of the one before it: a seal may be superseded. */
+  chain = '';
+  chainBefore = '';
 
   /** The state as the first record of a new segment. */
   checkpoint(): Checkpoint {
@@ -56,6 +60,8 @@ export class SpoolState {
       routes: [...this.routes.values()],
       batches: [...this.batches.values()],
       unfinished: this.unfinished,
+      chain: this.chain,
+      chainBefore: this.chainBefore,
     };
   }
 
@@ -267,10 +273,13 @@ export class SpoolState {
     }
     if (superseded !== undefined) {
       this.captured -= superseded.bytes;
+      this.chain = this.chainBefore;
       // Keeps the table ascending: a changed value would stay in its place, which is right too.
       this.batches.delete(fact.seq);
     }
     this.last = fact.seq;
+    this.chainBefore = this.chain;
+    this.chain = chained(this.chain, fact.sha);
     this.captured += fact.bytes;
     if (this.trim?.sequence === fact.seq) this.trim = null;
     this.batches.set(fact.seq, {
@@ -287,6 +296,7 @@ export class SpoolState {
       journalOffset: fact.off ?? 0,
       follows: fact.follows ?? 0,
       trimmedBytes: fact.trim ?? 0,
+      chain: this.chain,
     });
   }
 
@@ -307,6 +317,8 @@ export class SpoolState {
     this.batches.clear();
     for (const batch of from.batches) this.batches.set(batch.sequence, batch);
     this.unfinished = from.unfinished ?? [];
+    this.chain = from.chain ?? '';
+    this.chainBefore = from.chainBefore ?? '';
   }
 
   #renameInBlobs(was: string, now: string): void {

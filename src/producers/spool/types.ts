@@ -41,6 +41,8 @@ export interface SpoolBatch {
   readonly follows: number;
   /** The journal may be a hole below this offset (`flush.trimAbove`). 0: nothing was trimmed. */
   readonly trimmedBytes: number;
+  /** Digest of this batch and of all before it, see `chain.ts`; absent: sealed by an old version. */
+  readonly chain?: string;
 }
 
 /** What an operator said about a route. */
@@ -156,6 +158,8 @@ export interface SpoolView {
   pendingBlobs(): Iterable<PendingBlob>;
   /** Oldest first. */
   unfinishedSkips(): Iterable<UnfinishedSkip>;
+  /** Head of the chain of digests; '' before the first batch. */
+  readonly chainHead: string;
   /** Payload bytes and batches that this route has not confirmed. */
   waiting(destination: string): { batches: number; bytes: number; oldestSealedAtMs: number | null };
 }

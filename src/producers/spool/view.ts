@@ -86,6 +86,11 @@ export abstract class StateView implements SpoolView {
     yield* this.state.unfinished;
   }
 
+  get chainHead(): string {
+    const { chain, last } = this.state;
+    return this.lastSequence < last ? (this.batch(this.lastSequence)?.chain ?? '') : chain;
+  }
+
   waiting(destination: string): {
     batches: number;
     bytes: number;
