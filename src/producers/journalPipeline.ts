@@ -116,10 +116,11 @@ export class JournalPipeline {
       spoolBytes: spool.bytesOnDisk,
       waitingBytes: spool.waitingBytes,
       limitBytes: this.journal.limits.spoolBytes,
-      routes: this.#routes.map(({ route, destination, isBlocked }) => ({
+      routes: this.#routes.map(({ route, destination, isBlocked, chainDiffers }) => ({
         route,
         ...spool.waiting(destination),
         blocked: isBlocked,
+        chainDiffers,
       })),
     };
   }

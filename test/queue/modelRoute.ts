@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { beginChain, type Chain } from '../../src/common/chain.js';
 import type { BatchJob } from '../../src/queue/jobs.js';
 import {
   type AcceptAnswer,
@@ -19,6 +20,7 @@ export type ModelBeginAnswer =
       previous: number;
       attempts: number;
       repeat: { sequence: number; previous: number } | null;
+      chain: Chain | null;
     }
   | { is: 'closed' | 'stale' | 'delivered' | 'park' }
   | { is: 'wait'; until: number };
@@ -49,6 +51,8 @@ interface Stored {
   batches: number;
   bytes: number;
   repeats: number;
+  /** As its holders say; null: not known to them. */
+  chain: Chain | null;
   accepted: Map<number, BatchJob>;
 }
 
@@ -91,6 +95,9 @@ export class RouteModel {
     if (r.waitMs > 0) s.notBefore = this.now + r.waitMs;
     else if (r.reset !== undefined) s.notBefore = 0;
     if (r.paused !== undefined) s.paused = r.paused;
+    // What the spool knows is believed where it stands at the same batch.
+    const chain = r.chain ?? beginChain(1);
+    if (s.previous === chain.through) s.chain = chain;
     this.stored = s;
     return { is: 'open', head: s.head, tail: s.tail };
   }
@@ -124,6 +131,7 @@ export class RouteModel {
       batches: before?.batches ?? 0,
       bytes: before?.bytes ?? 0,
       repeats: before?.repeats ?? 0,
+      chain: null,
       accepted: new Map(repeat === undefined ? [] : [[reset.previous, repeat.job]]),
     };
   }
@@ -168,6 +176,7 @@ export class RouteModel {
       previous: s.previous,
       attempts: s.attempts,
       repeat: again === undefined ? null : { sequence: again.sequence, previous: s.prior },
+      chain: s.chain?.through === s.previous ? s.chain : null,
     };
   }
 
@@ -212,7 +221,7 @@ export class RouteModel {
   }
 
   /** `moved`: this answer, not an earlier one, moved the route on. */
-  ack(job: BatchJob, holder: string): { answer: AckAnswer; moved: boolean } {
+  ack(job: BatchJob, holder: string, chain: Chain | null): { answer: AckAnswer; moved: boolean } {
     const s = this.stored;
     if (s === null) return { answer: { is: 'stale', head: 0 }, moved: false };
     const asked = s.generation === job.generation && s.ackHolder === holder;
@@ -228,6 +237,7 @@ export class RouteModel {
     s.prior = s.previous;
     s.previous = job.sequence;
     s.ackHolder = holder;
+    s.chain = chain;
     s.attempts = 0;
     s.resend = false;
     s.survived = false;

@@ -51,6 +51,7 @@ export function stateOf(view: SpoolView) {
     routes: [...view.routes()],
     blobs: [...view.pendingBlobs()],
     chainHead: view.chainHead,
+    chainSince: view.chainSince,
     unfinished: [...view.unfinishedSkips()],
   };
 }

@@ -22,12 +22,15 @@ export interface Checkpoint {
   trim: TrimMark | null;
   blobVersion: number;
   blobs: PendingBlob[];
-  routes: RouteMark[];
+  /** Without `chain` in spools of versions that had none. */
+  routes: (Omit<RouteMark, 'chain'> & Partial<Pick<RouteMark, 'chain'>>)[];
   batches: SpoolBatch[];
   /** Absent in spools of versions that had no `skip`. */
   unfinished?: UnfinishedSkip[];
+  /** Absent in spools of versions that had no chain. */
   chain?: string;
   chainBefore?: string;
+  chainSince?: number;
 }
 
 export type Fact =
@@ -59,6 +62,8 @@ export type Fact =
   | { t: 'verdict'; d: string; verdict: Verdict }
   /** The oldest unfinished skip of a route is in Redis and in the audit log. */
   | { t: 'finished'; d: string }
+  /** The batch of that skip turned out to be confirmed before Redis heard of the skip. */
+  | { t: 'confirmedAfterAll'; d: string }
   | { t: 'stream'; id: string }
   | { t: 'blob'; link: string; text: string; version: number; after: number }
   | { t: 'blobConfirmed'; link: string; version: number; d: string }
@@ -74,6 +79,7 @@ const MAY_VANISH: ReadonlySet<Fact['t']> = new Set([
   'orphaned',
   'accepted',
   'ack',
+  'confirmedAfterAll',
   'blobConfirmed',
   'blobDone',
 ]);

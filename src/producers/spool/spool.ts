@@ -271,6 +271,11 @@ export class Spool extends StateView {
     return this.#append({ t: 'finished', d: destination }, false);
   }
 
+  /** The batch of that skip was confirmed before Redis heard of it: it counts as such. Not synced. */
+  recordConfirmedAfterAll(destination: string): Promise<void> {
+    return this.#append({ t: 'confirmedAfterAll', d: destination }, false);
+  }
+
   /** A new random stream id: sequences go on, `previous` of each route becomes 0. Durable. */
   newStream(): Promise<void> {
     return this.#append({ t: 'stream', id: newStreamId() }, true);

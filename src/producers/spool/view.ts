@@ -91,6 +91,10 @@ export abstract class StateView implements SpoolView {
     return this.lastSequence < last ? (this.batch(this.lastSequence)?.chain ?? '') : chain;
   }
 
+  get chainSince(): number {
+    return this.state.chainSince;
+  }
+
   waiting(destination: string): {
     batches: number;
     bytes: number;
