@@ -18,7 +18,7 @@ export function chained(before: string, sha256: string): string {
 
 /** The chain of what a route has confirmed: what its receiver ought to hold of this stream. */
 export interface Chain {
-  /** The first sequence that it covers; those before it are not known to it. */
+  /** The first batch that it covers, or the first that may come while it covers nothing. */
   readonly since: number;
   /** The last one confirmed in this stream, as `previous`; 0: none. */
   readonly through: number;
@@ -33,7 +33,8 @@ export function beginChain(since: number, through = 0): Chain {
 
 /** The chain with one more batch, the next that was confirmed. */
 export function extended(chain: Chain, sequence: number, sha256: string): Chain {
-  return { since: chain.since, through: sequence, head: chained(chain.head, sha256) };
+  const since = chain.head === '' ? sequence : chain.since;
+  return { since, through: sequence, head: chained(chain.head, sha256) };
 }
 
 /** `since:through:head`, as it stands in Redis, and behind the stream on a line for people. */

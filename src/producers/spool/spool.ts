@@ -80,7 +80,9 @@ export class Spool extends StateView {
     }
     for (const name of loaded.strays) await fileSystem.unlink(`${dir}/${name}`);
     if (loaded.strays.some((name) => name.endsWith('.log'))) await fileSystem.syncDirectory(dir);
-    if (loaded.torn) await cutTail(`${dir}/${segmentName(loaded.segment)}`, fileSystem, loaded.end);
+    if (loaded.tornBytes > 0) {
+      await cutTail(`${dir}/${segmentName(loaded.segment)}`, fileSystem, loaded.end);
+    }
     const spool = new Spool(dir, loaded, options);
     try {
       // A fact that was written but not synced when its producer was killed is acted on from now
@@ -448,7 +450,7 @@ async function create(dir: string, fileSystem: FileSystem, journal: string): Pro
     state,
     segment: 1,
     end: record.length,
-    torn: false,
+    tornBytes: 0,
     durableEnd: 0,
     mustSync: false,
     inlineBytes: 0,
