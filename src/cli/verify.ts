@@ -5,7 +5,7 @@ import { operated } from '../ssl/daemons.js';
 import { type ChainLine, parseLine } from '../verify/chainLine.js';
 import type { ReceivedProof, SentProof } from '../verify/report.js';
 import { commandLogger, type GlobalOptions, useColor } from './options.js';
-import { type Progress, progress } from './progress.js';
+import { progressOn } from './progress.js';
 import { renderReceived, renderSent } from './verifyText.js';
 
 type VerifyOptions = GlobalOptions & {
@@ -13,7 +13,11 @@ type VerifyOptions = GlobalOptions & {
   received?: string;
   expect: string[];
   removed?: number;
+  /** False with `--no-archive`. */
+  archive: boolean;
 };
+
+const shown = progressOn(process.stderr);
 
 /** `ferry verify [ROUTE]`, `ferry verify --received DIR [APP]`. Exit code 1 on a difference. */
 export function verifyCommand(): Command {
@@ -23,6 +27,7 @@ export function verifyCommand(): Command {
     .option('--received <dir>', 'check what a receiver of ours stored in this folder')
     .option('--expect <line>', 'a line that the other side printed; may be repeated', collect, [])
     .option('--removed <number>', 'with --received: batches up to it were removed', parseNumber)
+    .option('--no-archive', 'leave the archive of delivered batches out')
     .option('--json', 'print the versioned JSON contract')
     .action(async (name: string | undefined, _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<VerifyOptions>();
@@ -52,41 +57,21 @@ async function verifySender(
   // Loaded only now: `ferry --help` and a wrong configuration need no queue.
   const { joined, verifySent } = await import('../verify/sent.js');
   const log = commandLogger(options);
+  const { archive } = options;
   const proofs = await whereKnown(configs, (config) =>
-    shownOnTheWay('reading the spools', (way) =>
-      verifySent(config, log, { name, expect, isDaemon: areDaemons, ...way }),
-    ),
+    verifySent(config, log, { name, expect, archive, isDaemon: areDaemons, progress: shown }),
   );
   return joined(proofs);
 }
 
-function verifyReceiver(
+async function verifyReceiver(
   folder: string,
   app: string | null,
   expect: readonly ChainLine[],
   { removed = 0 }: VerifyOptions,
 ): Promise<ReceivedProof> {
-  return shownOnTheWay(`reading ${folder}`, async (way) => {
-    const { verifyReceived } = await import('../verify/received.js');
-    return verifyReceived(folder, { app, expect, removed, ...way });
-  });
-}
-
-async function shownOnTheWay<T>(
-  label: string,
-  work: (way: { onTotal: (bytes: number) => void; onBytes: (bytes: number) => void }) => Promise<T>,
-): Promise<T> {
-  let shown: Progress | undefined;
-  try {
-    return await work({
-      onTotal: (bytes) => {
-        shown = progress(process.stderr, label, bytes);
-      },
-      onBytes: (bytes) => shown?.add(bytes),
-    });
-  } finally {
-    shown?.done();
-  }
+  const { verifyReceived } = await import('../verify/received.js');
+  return verifyReceived(folder, { app, expect, removed, progress: shown });
 }
 
 function collect(line: string, before: string[]): string[] {

@@ -8,6 +8,7 @@ import type {
   SentProof,
   StreamProof,
 } from '../verify/report.js';
+import { formatBytes } from './format.js';
 
 type Colors = ReturnType<typeof pc.createColors>;
 
@@ -20,7 +21,8 @@ export function renderSent(proof: SentProof, color: boolean): string {
     return routeLines(route, journal?.chainSince ?? 1, colors);
   });
   const held = proof.journals.reduce((sum, one) => sum + one.heldBytes, 0);
-  const read = `${proof.journals.length} spools, ${held} held bytes read`;
+  const kept = proof.journals.reduce((sum, one) => sum + (one.archived?.bytes ?? 0), 0);
+  const read = `${formatBytes(held)} of spools and ${formatBytes(kept)} of archives read`;
   return ending([...lines, ''], proof, `${proof.routes.length} routes, ${read}`, colors);
 }
 

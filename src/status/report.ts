@@ -32,6 +32,10 @@ export interface RouteStatus {
   skippedBytes: number;
   /** Sends that may have been repeats. */
   duplicatesPossible: number;
+  /** Oldest delivered batch of the journal from which on the archive has all; null: it has none. */
+  archivedFrom: number | null;
+  /** Payload of these. */
+  archivedBytes: number;
 }
 
 export interface StatusReport {

@@ -24,11 +24,11 @@ export async function checkHeld(
   const troubles: HeldTrouble[] = [];
   for (const batch of [...view.batchesAfter(0)]) {
     let now: SpoolBatch | undefined = batch;
-    let is = await compare(dir, now, onBytes);
+    let is = await compareBytes(dir, now, onBytes);
     // As its producer sees it at this moment: it may have freed it, or sealed more into it.
     for (let looks = 0; is !== null && looks < LOOKS; looks += 1) {
       now = (await readSpool(dir))?.view?.batch(batch.sequence);
-      is = now === undefined ? null : await compare(dir, now, () => undefined);
+      is = now === undefined ? null : await compareBytes(dir, now, () => undefined);
     }
     if (is !== null && now !== undefined) troubles.push({ batch: now, is });
   }
@@ -37,9 +37,10 @@ export async function checkHeld(
 
 const LOOKS = 3;
 
-async function compare(
+/** The bytes of a batch against its digest; null: they are its own. */
+export async function compareBytes(
   dir: string,
-  batch: SpoolBatch,
+  batch: Pick<SpoolBatch, 'location' | 'bytes' | 'sha256'>,
   onBytes: OnBytes,
 ): Promise<HeldTrouble['is'] | null> {
   try {

@@ -1,6 +1,7 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FerryError } from '../common/errors.js';
+import type { StartProgress } from '../common/progress.js';
 import { batchFileName } from '../receiver/batchStore.js';
 import type { ChainLine } from './chainLine.js';
 import { Findings, type Found, type OnBytes } from './findings.js';
@@ -14,9 +15,7 @@ export interface ReceivedOptions {
   expect: readonly ChainLine[];
   /** Batches up to this number were removed on purpose after their use. */
   removed: number;
-  /** Of the bytes that will be read, about, before the first is. */
-  onTotal: (bytes: number) => void;
-  onBytes: OnBytes;
+  progress: StartProgress;
 }
 
 /**
@@ -31,13 +30,23 @@ export async function verifyReceived(
 ): Promise<ReceivedProof> {
   const apps = await appsIn(received, options.app);
   const findings = new Findings();
-  options.onTotal(await bytesIn(received, apps));
+  const shown = options.progress('reading what was received', 'bytes');
+  const total = await bytesIn(received, apps);
+  let done = 0;
+  const onBytes: OnBytes = (bytes) => {
+    done += bytes;
+    shown.at(done, total);
+  };
   const proofs: ReceivedProof['apps'] = [];
   const met: [ChainLine, Found | null][] = [];
-  for (const app of apps) {
-    const proved = await proveApp(join(received, app), app, options, findings);
-    proofs.push(proved.proof);
-    met.push(...proved.met);
+  try {
+    for (const app of apps) {
+      const proved = await proveApp(join(received, app), app, { ...options, onBytes }, findings);
+      proofs.push(proved.proof);
+      met.push(...proved.met);
+    }
+  } finally {
+    shown.end();
   }
   for (const line of options.expect) expectLine(line, met, findings, options.app);
   return { ...findings.proof(), received, apps: proofs };

@@ -54,6 +54,8 @@ export interface JournalProof {
   /** Batches whose bytes were read and compared with their digests. */
   heldBatches: number;
   heldBytes: number;
+  /** The same in the archive of delivered batches; null: it was left out. */
+  archived: Count | null;
   /** Chain over everything captured; `since` above 1: an older version sealed what was before. */
   chainSince: number;
   chainHead: string | null;

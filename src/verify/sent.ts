@@ -1,10 +1,14 @@
 import type { Logger } from 'pino';
 import { FerryError } from '../common/errors.js';
 import { parseRouteName, routeName } from '../common/identity.js';
+import type { StartProgress } from '../common/progress.js';
 import type { FerryConfig } from '../config/model.js';
 import { ruleMatches } from '../config/routes.js';
 import { routesNamed } from '../operator/routeNames.js';
+import { deliveredDir } from '../producers/archive/archiveFiles.js';
+import { archiveSpan } from '../producers/archive/archiveReader.js';
 import { spoolDir, spooledJournals } from '../producers/spoolFiles.js';
+import { proveArchive } from './archiveProof.js';
 import type { ChainLine } from './chainLine.js';
 import { compareWithReceiver } from './expected.js';
 import { Findings, type OnBytes } from './findings.js';
@@ -21,9 +25,9 @@ export interface SentOptions {
   expect: readonly ChainLine[];
   /** Other pipelines use the state directory, too (`ferry ssl`). */
   isDaemon: boolean;
-  /** Of the bytes that will be read, before the first is. */
-  onTotal: (bytes: number) => void;
-  onBytes: OnBytes;
+  /** False: the archive of delivered batches is left out. */
+  archive: boolean;
+  progress: StartProgress;
 }
 
 interface Journal {
@@ -46,6 +50,7 @@ export async function verifySent(
 ): Promise<SentProof> {
   const findings = new Findings();
   const redis = await lookAtRedis(config, log);
+  const shown = options.progress('reading what was captured', 'bytes');
   try {
     const all = await journalsOf(config, options);
     const known = all.flatMap(({ routes }) => routes);
@@ -59,16 +64,24 @@ export async function verifySent(
     const journals = all.filter(
       ({ routes }) => options.name === null || routes.some((route) => wanted.has(route)),
     );
-    options.onTotal(journals.reduce((sum, { read }) => sum + heldBytes(read), 0));
+    const total = await bytesIn(config, journals, options.archive);
+    let done = 0;
+    const onBytes: OnBytes = (bytes) => {
+      done += bytes;
+      shown.at(done, total);
+    };
     const proof: Pick<SentProof, 'journals' | 'routes'> = { journals: [], routes: [] };
     for (const { name, dir, read } of journals) {
-      const { onBytes } = options;
       const proved = await proveSpool(dir, name, read, findings, {
         wanted: (route) => wanted.has(route),
         onBytes,
       });
       if (proved === null) continue;
       proof.journals.push(proved.journal);
+      if (options.archive && read.view !== null) {
+        const { stateDir } = config;
+        proved.journal.archived = await proveArchive(stateDir, read.view, findings, onBytes);
+      }
       proof.routes.push(...proved.routes);
       if (read.damage !== null) {
         findings.unchecked(name, 'behind the damage nothing was looked at', 'repair it first');
@@ -86,6 +99,7 @@ export async function verifySent(
     const error = typeof redis === 'string' ? redis : null;
     return { ...findings.proof(), redis: { ok: error === null, error }, ...proof };
   } finally {
+    shown.end();
     if (typeof redis !== 'string') await redis.close();
   }
 }
@@ -156,9 +170,16 @@ function expectLine(
   else findings.differs({ ...verdict, routes: [route.route], sequence: line.chain.through });
 }
 
-function heldBytes({ view }: ReadSpool): number {
+async function bytesIn(
+  { stateDir }: FerryConfig,
+  journals: readonly Journal[],
+  archive: boolean,
+): Promise<number> {
   let bytes = 0;
-  for (const batch of view?.batchesAfter(0) ?? []) bytes += batch.bytes;
+  for (const { name, read } of journals) {
+    for (const batch of read.view?.batchesAfter(0) ?? []) bytes += batch.bytes;
+    if (archive) bytes += (await archiveSpan(deliveredDir(stateDir, name)))?.bytes ?? 0;
+  }
   return bytes;
 }
 

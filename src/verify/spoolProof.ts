@@ -74,6 +74,7 @@ export async function proveSpool(
       capturedBytes: view.capturedBytes,
       heldBatches: held.length,
       heldBytes: bytesOf(held),
+      archived: null,
       chainSince: view.chainSince,
       chainHead: view.chainHead === '' ? null : view.chainHead,
     },

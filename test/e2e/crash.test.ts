@@ -23,6 +23,10 @@ const ELSEWHERE: readonly CrashPoint[] = [
   'skip.recorded',
   'skip.applied',
   'skip.audited',
+  'archive.indexed',
+  'archive.kept',
+  'archive.recorded',
+  'archive.pruned',
   'receiver.folderMade',
   'receiver.applied',
 ];

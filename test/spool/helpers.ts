@@ -50,6 +50,7 @@ export function stateOf(view: SpoolView) {
     batches: [...view.batchesAfter(0)],
     routes: [...view.routes()],
     blobs: [...view.pendingBlobs()],
+    archivedThrough: view.archivedThrough,
     chainHead: view.chainHead,
     chainSince: view.chainSince,
     unfinished: [...view.unfinishedSkips()],

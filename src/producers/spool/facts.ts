@@ -27,6 +27,8 @@ export interface Checkpoint {
   batches: SpoolBatch[];
   /** Absent in spools of versions that had no `skip`. */
   unfinished?: UnfinishedSkip[];
+  /** Absent in spools of versions that had no archive. */
+  archived?: number | null;
   /** Absent in spools of versions that had no chain. */
   chain?: string;
   chainBefore?: string;
@@ -65,6 +67,10 @@ export type Fact =
   /** The batch of that skip turned out to be confirmed before Redis heard of the skip. */
   | { t: 'confirmedAfterAll'; d: string }
   | { t: 'stream'; id: string }
+  /** Whether what is confirmed is held until the archive has it. */
+  | { t: 'archiving'; on: boolean }
+  /** The archive needs nothing up to here any more. */
+  | { t: 'archived'; seq: number }
   | { t: 'blob'; link: string; text: string; version: number; after: number }
   | { t: 'blobConfirmed'; link: string; version: number; d: string }
   | { t: 'blobDone'; link: string; version: number };
@@ -82,6 +88,8 @@ const MAY_VANISH: ReadonlySet<Fact['t']> = new Set([
   'confirmedAfterAll',
   'blobConfirmed',
   'blobDone',
+  'archiving',
+  'archived',
 ]);
 
 export function mayVanish(fact: Fact): boolean {

@@ -162,10 +162,14 @@ export interface SpoolView {
   pendingBlobs(): Iterable<PendingBlob>;
   /** Oldest first. */
   unfinishedSkips(): Iterable<UnfinishedSkip>;
+  /** Every held batch up to here is in the archive; null: there is none. */
+  readonly archivedThrough: number | null;
   /** Head of the chain of digests; '' before the first batch. */
   readonly chainHead: string;
   /** The first batch that it covers: 1, or the first one sealed by a version that chains. */
   readonly chainSince: number;
+  /** Confirmed on every route, not in the archive yet: at most `limit`, ascending. */
+  unarchived(limit: number): SpoolBatch[];
   /** Payload bytes and batches that this route has not confirmed. */
   waiting(destination: string): { batches: number; bytes: number; oldestSealedAtMs: number | null };
 }
