@@ -18,6 +18,7 @@ const RUNS = 300;
 const MISTAKES = [
   mutant('open', 'tonumber(cur[2]) >= tonumber(ARGV[4])', 'tonumber(cur[2]) > tonumber(ARGV[4])'),
   mutant('open', "redis.call('DEL', KEYS[2])", ''),
+  mutant('open', "redis.call('HGET', KEYS[1], 'previous') == ARGV[7]", 'true'),
   mutant('accept', 'if seq ~= tail + 1 then', 'if false then'),
   mutant('accept', 'r[1] ~= ARGV[1] or r[2] ~= ARGV[2]', 'r[1] ~= ARGV[1]'),
   mutant('begin', 'if seq > head or seq > tonumber(r[4])', 'if seq > tonumber(r[4])'),
@@ -32,6 +33,8 @@ const MISTAKES = [
     "then return { 'stale', head } end",
   ),
   mutant('ack', "redis.call('HGET', KEYS[2], prior)", "redis.call('HGET', KEYS[2], seq - 1)"),
+  mutant('ack', "'chain', ARGV[7]", "'chain', ''"),
+  mutant('begin', "r[14] or ''", "''"),
   mutant('skip', "'resend', 0, 'survived', 1", "'resend', 0"),
   mutant('skip', "if lease > now then return { 'wait', lease - now } end", ''),
   mutant('skip', 'if head < seq then', 'if false then'),
