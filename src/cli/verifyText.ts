@@ -23,7 +23,7 @@ export function renderSent(proof: SentProof, color: boolean): string {
   const held = proof.journals.reduce((sum, one) => sum + one.heldBytes, 0);
   const kept = proof.journals.reduce((sum, one) => sum + (one.archived?.bytes ?? 0), 0);
   const read = `${formatBytes(held)} of spools and ${formatBytes(kept)} of archives read`;
-  return ending([...lines, ''], proof, `${proof.routes.length} routes, ${read}`, colors);
+  return ending([...lines, ''], proof, `${some(proof.routes.length, 'route')}, ${read}`, colors);
 }
 
 function routeLines(route: RouteProof, chainSince: number, colors: Colors): string[] {
@@ -56,7 +56,7 @@ export function renderReceived(proof: ReceivedProof, color: boolean): string {
   return ending(
     [...lines, ''],
     proof,
-    `${proof.apps.length} apps, ${batches} batches read`,
+    `${some(proof.apps.length, 'app')}, ${some(batches, 'batch', 'es')} read`,
     colors,
   );
 }
@@ -64,7 +64,7 @@ export function renderReceived(proof: ReceivedProof, color: boolean): string {
 function appLines({ app, removed, blobs, streams, ...total }: AppProof, colors: Colors): string[] {
   const gone = removed > 0 ? `, ${removed} of them removed after their use` : '';
   return [
-    `${colors.bold(app)}: ${count(total)}${gone}, ${blobs} blobs`,
+    `${colors.bold(app)}: ${count(total)}${gone}, ${some(blobs, 'blob')}`,
     ...streams.flatMap((stream) => streamLines(stream, colors)),
   ];
 }
@@ -82,7 +82,7 @@ function streamLines(stream: StreamProof, colors: Colors): string[] {
 }
 
 function expected(ahead: number, who: string, { green }: Colors): string {
-  const more = ahead === 0 ? '' : `; ${who} is ${ahead} batches ahead`;
+  const more = ahead === 0 ? '' : `; ${who} is ${some(ahead, 'batch', 'es')} ahead`;
   return green(`EQUAL with the other side, in order and complete${more}`);
 }
 
@@ -99,14 +99,18 @@ function ending(lines: string[], proof: Proof, what: string, colors: Colors): st
     lines.push(`${yellow('NOT CHECKED')} ${about}${one.what}: ${one.do}`);
   }
   const all = proof.differences.length + proof.omitted;
-  if (all > 0) lines.push(red(`${all} DIFFERENCES: ${what}`));
+  if (all > 0) lines.push(red(`${some(all, 'DIFFERENCE', 'S')}: ${what}`));
   else if (proof.complete) lines.push(green(`PROVED: ${what}`));
   else lines.push(yellow(`NO DIFFERENCE in what could be checked: ${what}`));
   return `${lines.join('\n')}\n`;
 }
 
 function count({ batches, bytes }: Count): string {
-  return `${batches} batches (${bytes} bytes)`;
+  return `${some(batches, 'batch', 'es')} (${some(bytes, 'byte')})`;
+}
+
+function some(number: number, noun: string, ending = 's'): string {
+  return `${number} ${noun}${number === 1 ? '' : ending}`;
 }
 
 /** Enough to see that two are not the same. */

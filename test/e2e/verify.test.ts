@@ -61,7 +61,7 @@ async function agree(site: Site, destination = 'replica', app = 'foo.r'): Promis
 }
 
 // Most of it is waiting for leases of the killed and the renamed.
-describe('ferry verify', { concurrency: 4 }, () => {
+describe('ferry verify', { concurrency: 5 }, () => {
   it('proves on both sides that what arrived is what was written, after a kill and a loss of Redis', async () => {
     const { site, redis } = await makeSite();
     const { port } = await site.startReceiver();
@@ -120,6 +120,40 @@ describe('ferry verify', { concurrency: 4 }, () => {
     const late = (await agree(site, 'late', 'late')).routes[0];
     assert.deepEqual([late?.chain.since, late?.chain.through], [3, 4]);
     assert.deepEqual(late?.captured, late?.confirmed);
+  });
+
+  it('counts a batch as confirmed that is retried between the word of its skip and its hearing of it', async () => {
+    const { site, redis } = await makeSite();
+    const port = await freePort();
+    await site.configure({
+      redis: redis.tcpUrl,
+      destinations: { replica: { port } },
+      journals: [`${FOO}, attempts: 1, to: replica`],
+    });
+    const writer = new Writer(site.path('fifo/foo'));
+    const worker = await site.start('worker');
+    const producer = await site.start('producer');
+    await captured(writer);
+    await worker.line(/the route is blocked/);
+    await captured(writer);
+    await producer.kill('SIGTERM');
+    await site.startReceiver(port);
+    const killed = await runFerry(['skip', 'foo', '1', '--reason', 'torn'], {
+      cwd: site.dir,
+      env: { FERRY_CRASH_AT: 'skip.recorded' },
+    });
+    assert.equal(killed.code, null);
+    assert.equal((await runFerry(['replay', 'foo'], { cwd: site.dir })).code, 0);
+    await until('the first is there', async () => (await site.received('foo')).length > 0);
+    await worker.line(/"msg":"confirmed( again)?"/);
+    const next = await site.start('producer');
+    await next.line(/confirmed before it was given up/);
+    await site.arrived('foo', writer.written);
+    const { routes } = await agree(site);
+    assert.deepEqual([routes[0]?.skipped.batches, routes[0]?.chain.since], [0, 1]);
+    assert.deepEqual(routes[0]?.confirmed, { batches: 2, bytes: writer.written.length });
+    const log = readFileSync(site.path('state/audit.log'), 'utf8');
+    assert.match(log, /"event":"skip".*"confirmed":true/);
   });
 
   it('and the producer say it loudly when Redis has confirmed something else', async () => {
