@@ -160,8 +160,7 @@ async function inRedis(
   const answer = await skipHead(order, queues, { route, generation, sequence });
   if (answer.is === 'wait') return 'not yet';
   if (answer.is !== 'skipped') return 'done';
-  const after = await order.state(route);
-  if (after?.generation === generation && after.previous === sequence) {
+  if (answer.confirmed) {
     log.warn({ route, sequence }, 'the batch was confirmed before it was given up');
     return 'confirmed';
   }

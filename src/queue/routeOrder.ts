@@ -59,7 +59,16 @@ export type AckAnswer =
   | Answer<'stale', { head: number }>;
 
 export type SkipAnswer =
-  | Answer<'skipped', { head: number; tail: number; blobs: string[] }>
+  | Answer<
+      'skipped',
+      {
+        head: number;
+        tail: number;
+        /** It was confirmed before Redis heard of this. */
+        confirmed: boolean;
+        blobs: string[];
+      }
+    >
   | Answer<'wait', { ms: number }>
   | Answer<'behind', { head: number }>
   | Answer<'stale'>;
@@ -278,13 +287,19 @@ export class RouteOrder {
 
   /** The operator gave the head up; its producer has written that down before. */
   async skip(route: string, generation: number, sequence: number): Promise<SkipAnswer> {
-    const [is, a, tail, ...blobs] = await this.#run(
+    const [is, a, tail, confirmed, ...blobs] = await this.#run(
       'skip',
       [this.#keys.route(route), this.#keys.batches(route), this.#keys.parkedBlobs(route)],
       [generation, sequence, this.#keys.news(), route],
     );
     if (is === 'skipped') {
-      return { is, head: Number(a), tail: Number(tail), blobs: blobs.map(String) };
+      return {
+        is,
+        head: Number(a),
+        tail: Number(tail),
+        confirmed: confirmed === 1,
+        blobs: blobs.map(String),
+      };
     }
     if (is === 'wait') return { is, ms: Number(a) };
     if (is === 'behind') return { is, head: Number(a) };

@@ -51,6 +51,7 @@ interface Stored {
   batches: number;
   bytes: number;
   repeats: number;
+  skipped: number;
   /** As its holders say; null: not known to them. */
   chain: Chain | null;
   accepted: Map<number, BatchJob>;
@@ -131,6 +132,7 @@ export class RouteModel {
       batches: before?.batches ?? 0,
       bytes: before?.bytes ?? 0,
       repeats: before?.repeats ?? 0,
+      skipped: reset.head - 1,
       chain: null,
       accepted: new Map(repeat === undefined ? [] : [[reset.previous, repeat.job]]),
     };
@@ -260,9 +262,12 @@ export class RouteModel {
       s.attempts = 0;
       s.resend = false;
       s.survived = true;
+      s.skipped = sequence;
       s.accepted.delete(sequence);
     }
-    return { answer: { is: 'skipped', head: s.head, tail: s.tail, blobs: [] }, moved };
+    const { head, tail } = s;
+    const confirmed = s.skipped < sequence;
+    return { answer: { is: 'skipped', head, tail, confirmed, blobs: [] }, moved };
   }
 
   hold(what: 'pause' | 'resume' | 'unblock'): { head: number; tail: number } | null {
@@ -390,6 +395,13 @@ export class Wire {
     assert.ok(sequence <= this.passed + 1, `${sequence} is given up before its turn`);
     this.passed = Math.max(this.passed, sequence);
     this.#givenUp.add(sequence);
+    // Redis came back with the block at which it is given up: it is not sent before the next.
+    if (this.#rewoundTo === sequence) this.#rewoundTo = sequence + 1;
+  }
+
+  /** Redis is told of it; `confirmed`: it says that somebody was faster. */
+  hearsOfSkip(sequence: number, confirmed: boolean): void {
+    assert.ok(!confirmed || this.#confirmed.has(sequence), `${sequence} was never confirmed`);
   }
 
   renewed(holder: string, now: number, answer: boolean): void {

@@ -109,6 +109,19 @@ const episode: fc.Arbitrary<Step[]> = fc.oneof(
   { weight: 2, arbitrary: fc.tuple(resume) },
   { weight: 3, arbitrary: fc.tuple(blocked, skip).map(([steps, word]) => [...steps, word]) },
   { weight: 1, arbitrary: fc.tuple(skip) },
+  // Somebody retries it before Redis hears of the skip: he still sends, or has confirmed it.
+  {
+    weight: 1,
+    arbitrary: fc
+      .tuple(blocked, begin, fc.option(ack), look)
+      .map(([steps, again, confirmed, next]) => [
+        ...steps,
+        { do: 'skip' as const, killed: true },
+        again,
+        ...(confirmed === null ? [] : [confirmed]),
+        next,
+      ]),
+  },
   {
     weight: 1,
     arbitrary: fc.tuple(
@@ -436,6 +449,7 @@ export class RouteRun {
       return false;
     }
     assert.deepEqual(answer, expected);
+    if (answer.is === 'skipped') this.wire.hearsOfSkip(unfinished, answer.confirmed);
     spool.unfinished = null;
     return true;
   }
@@ -646,6 +660,7 @@ export class RouteRun {
       batches: String(s.batches),
       bytes: String(s.bytes),
       repeats: String(s.repeats),
+      skipped: String(s.skipped),
       chain: s.chain === null ? '' : chainText(s.chain),
       mayLose: '0', // this Redis syncs always, and has no replicas
     });

@@ -37,6 +37,7 @@ const MISTAKES = [
   mutant('begin', "r[14] or ''", "''"),
   mutant('skip', "'resend', 0, 'survived', 1", "'resend', 0"),
   mutant('skip', "if lease > now then return { 'wait', lease - now } end", ''),
+  mutant('skip', 'tonumber(r[6]) < seq', 'tonumber(r[6]) <= seq'),
   mutant('skip', 'if head < seq then', 'if false then'),
   mutant('hold', "'blocked', '', 'attempts', 0", "'blocked', ''"),
   mutant('beginBlob', 'tonumber(r[3]) <= tonumber(ARGV[5])', 'tonumber(r[3]) < tonumber(ARGV[5])'),

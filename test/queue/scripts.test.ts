@@ -311,7 +311,7 @@ describe('the scripts of a route', () => {
       await openRoute(order);
       const [first, second] = (await accepted(1, 2)) as [BatchJob, BatchJob];
       await acked(first);
-      await q.data.hdel(q.keys.route('foo@replica'), 'chain');
+      await q.data.hdel(q.keys.route('foo@replica'), 'chain', 'skipped');
       const go = await order.begin(second, 'w2');
       assert.deepEqual(go.is === 'go' && go.chain, null);
       await order.release(second, 'w2');
@@ -319,6 +319,7 @@ describe('the scripts of a route', () => {
       const resume = { route: 'foo@replica', stream: STREAM, generation: 1, waitMs: 0 };
       await order.open({ ...resume, intervalMs: 1, maxAttempts: 0, chain });
       assert.deepEqual((await order.state('foo@replica'))?.chain, chain);
+      assert.equal(await q.data.hget(q.keys.route('foo@replica'), 'skipped'), '0');
     });
 
     it('tells producers', async () => {
@@ -346,7 +347,7 @@ describe('the scripts of a route', () => {
 
     it('moves the route on behind what was confirmed, and asks for no repeat of that', async () => {
       await blockedAt2();
-      const skipped = { is: 'skipped', head: 3, tail: 3, blobs: [] };
+      const skipped = { is: 'skipped', head: 3, tail: 3, confirmed: false, blobs: [] };
       assert.deepEqual(await order.skip('foo@replica', 1, 2), skipped);
       assert.deepEqual(await order.skip('foo@replica', 1, 2), skipped, 'asked again');
       assert.equal(await order.accepted('foo@replica', 2), null);
@@ -366,6 +367,18 @@ describe('the scripts of a route', () => {
       await order.ack(batch(3), 'w4');
       assert.equal(await order.accepted('foo@replica', 1), null, 'freed with its successor');
       assert.equal((await order.state('foo@replica'))?.previous, 3);
+    });
+
+    it('knows whether the batch was confirmed before, however far the route has come', async () => {
+      await blockedAt2();
+      await acked(batch(2), 'w3');
+      await acked(batch(3), 'w4');
+      const late = await order.skip('foo@replica', 1, 2);
+      assert.deepEqual(late, { is: 'skipped', head: 4, tail: 3, confirmed: true, blobs: [] });
+      // An older version opened the route: nothing is claimed.
+      await q.data.hdel(q.keys.route('foo@replica'), 'skipped');
+      const old = await order.skip('foo@replica', 1, 2);
+      assert.ok(old.is === 'skipped' && !old.confirmed);
     });
 
     it('waits for whoever sends the batch, and knows a wrong number and generation', async () => {
@@ -400,7 +413,9 @@ describe('the scripts of a route', () => {
       await order.accept(batch(1, { payload }));
       assert.equal((await order.beginBlob(blob(1), 'blob-1', 'b1')).is, 'park');
       const answer = await order.skip('foo@replica', 1, 1);
-      assert.deepEqual(answer, { is: 'skipped', head: 2, tail: 1, blobs: ['blob-1'] });
+      const { blobs, ...rest } = answer.is === 'skipped' ? answer : assert.fail();
+      assert.deepEqual(rest, { is: 'skipped', head: 2, tail: 1, confirmed: false });
+      assert.deepEqual(blobs, ['blob-1']);
       assert.equal(await q.data.exists(`${payload.prefix}0`, `${payload.prefix}1`), 0);
     });
   });

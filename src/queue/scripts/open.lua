@@ -24,6 +24,7 @@
     resend survived         1: confirm previous again; 1: it must never come again
     interval maxAttempts    from the configuration of the journal
     batches bytes repeats   totals confirmed; sends that may have been repeats
+    skipped                 the last sequence that the head passed by the spool's word alone
     chain                   since:through:digest, over what is confirmed; believed while `through`
                             is `previous`: whoever does not know the field leaves it behind
     ackHolder               holder of the last ack, so that asking twice is answered alike
@@ -51,7 +52,7 @@ else
     'prior', ARGV[13],
     'holder', '', 'ackHolder', '', 'epoch', cur[5] or 0, 'lease', 0,
     'blocked', '', 'attempts', 0, 'resend', 0, 'survived', 0,
-    'error', '')
+    'error', '', 'skipped', tonumber(ARGV[6]) - 1)
   if ARGV[12] ~= '' then
     redis.call('HSET', KEYS[2], ARGV[7], ARGV[12])
     redis.call('HSET', KEYS[1], 'resend', 1)
@@ -65,6 +66,7 @@ end
 if redis.call('HGET', KEYS[1], 'previous') == ARGV[7] then
   redis.call('HSET', KEYS[1], 'chain', ARGV[15])
 end
+redis.call('HSETNX', KEYS[1], 'skipped', 0) -- an older version had opened it
 redis.call('HSET', KEYS[1], 'run', ARGV[5], 'mayLose', ARGV[14], 'interval', ARGV[9],
   'maxAttempts', ARGV[10])
 if tonumber(ARGV[8]) > 0 then
