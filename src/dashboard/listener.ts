@@ -1,7 +1,8 @@
+import { once } from 'node:events';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAdaptorServer } from '@hono/node-server';
-import { FerryError, systemCode } from '../common/errors.js';
+import { asError, FerryError, systemCode } from '../common/errors.js';
 import type { Logger } from '../common/logger.js';
 import type { ListenAddress } from '../config/model.js';
 
@@ -40,14 +41,12 @@ export class Listener {
   /** @throws FerryError DASHBOARD_LISTEN_FAILED (kind usage) */
   async listen(): Promise<void> {
     const { host, port } = this.address;
-    await new Promise<void>((resolve, reject) => {
-      const failed = (cause: Error) => reject(listenFailed(this.address, cause));
-      this.#server.once('error', failed);
-      this.#server.listen(port, host, () => {
-        this.#server.off('error', failed);
-        resolve();
-      });
-    });
+    try {
+      this.#server.listen(port, host);
+      await once(this.#server, 'listening');
+    } catch (cause) {
+      throw listenFailed(this.address, asError(cause));
+    }
     this.#trouble = null;
     const { port: bound } = this.#server.address() as AddressInfo;
     this.log.info({ host, port: bound }, 'dashboard listens');
