@@ -5,6 +5,7 @@ import { diskExaminations } from './disk.js';
 import { type Examination, examine, Findings, type Patience } from './examination.js';
 import { journalExaminations } from './journals.js';
 import { limitExaminations } from './limits.js';
+import { listenerExaminations } from './listeners.js';
 import { lockExaminations } from './locks.js';
 import { programExaminations } from './program.js';
 import { receiverExaminations } from './receiver.js';
@@ -29,6 +30,7 @@ export async function diagnose(config: FerryConfig, patience?: Patience): Promis
     ...limitExaminations(config),
     ...destinationExaminations(config),
     ...receiverExaminations(config),
+    ...listenerExaminations(config),
   ];
   return examine(examinations, patience);
 }
