@@ -23,7 +23,7 @@ export async function diagnose(config: FerryConfig, patience?: Patience): Promis
   const examinations: Examination[] = [
     ...programExaminations(config),
     ...(sends ? [stateExamination(config.stateDir)] : []),
-    ...(await diskExaminations(config)),
+    ...diskExaminations(config),
     ...(sends || config.destinations.size > 0 ? [redisExamination(config)] : []),
     ...journalExaminations(config),
     ...lockExaminations(config),
