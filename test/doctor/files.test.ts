@@ -66,6 +66,16 @@ describe('ferry doctor looks at files', () => {
     assert.match(await journal('match: fifo/x*'), /^warn: no file fits the pattern now/);
   });
 
+  it('and of very many journals says the first problems and counts the rest', async () => {
+    const patient = await Patient.make();
+    for (let n = 0; n < 30; n += 1) writeFileSync(patient.path(`fifo/j${n}`), '');
+    const journal = 'match: fifo/j*, blobs: "blob/{journal}/", to: replica';
+    const blobs = said(await patient.look({ journal }), 'blobs').split('\n');
+    assert.equal(blobs.length, 11);
+    assert.match(String(blobs[0]), /^warn: there is no directory .*blob\/j\d+/);
+    assert.match(String(blobs[10]), /^warn: and 20 more like these/);
+  });
+
   it('and sees that a journal may only be appended to', async (t) => {
     const patient = await Patient.make();
     const path = patient.path('fifo/foo');
