@@ -342,6 +342,13 @@ describe('answers', () => {
     assert.ok(Number(error.context['sentBytes']) < LARGE_BYTES);
   });
 
+  test('a confirmation that comes before everything was sent is none', async () => {
+    const one = await peer((stream) => stream.respond({ ':status': 204 }, { endStream: true }));
+    const error = await failure(ship(one.endpoint(), large()));
+    assert.equal(error.code, 'FALSE_ACK');
+    assert.equal(error.context['afterT'], false);
+  });
+
   test('a request at which nobody looked is sent again at once, over another connection', async () => {
     let seen = 0;
     const one = await peer((stream, headers, session) => {

@@ -491,6 +491,7 @@ describe('floods end in the end of their connection, and others go on', () => {
       () => frame(FRAME.continuation, 0, 1, Buffer.from([0x10, 1, 0x61, 1, 0x62])),
     ],
     ['of settings', OPENING, () => frame(FRAME.settings, 0, 0, Buffer.alloc(0))],
+    ['of pings', OPENING, () => frame(FRAME.ping, 0, 0, Buffer.alloc(8))],
     ['of frames on streams that never were', OPENING, () => resetFrame(99)],
   ];
   for (const [name, before, again] of FLOODS) {

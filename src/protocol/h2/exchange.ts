@@ -89,6 +89,10 @@ export class Exchange {
       this.#request.onProgress?.(this.#attempt.sentBytes);
       await this.#until(() => this.#over || this.#status === 204);
       if (this.#status !== 204) throw this.#refusal();
+      if (!this.#ended) {
+        const where = addressOf(endpoint);
+        throw wireError('FALSE_ACK', `${where} confirmed before it had everything`);
+      }
       return { sendMs: sent - started, answerMs: performance.now() - sent };
     } finally {
       this.#deadline.clear();
