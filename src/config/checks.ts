@@ -195,7 +195,28 @@ function checkDashboard(
 function checkReceiver(document: FerryDocument, problems: ProblemList): void {
   const { receiver } = document;
   if (receiver === undefined) return;
+  if (receiver.tls === 'off' && !isLoopback(receiver.listen.host)) {
+    problems.add(
+      ['receiver', 'listen'],
+      `without TLS anybody between could read keys and data at ${receiver.listen.host}`,
+      'listen on loopback, behind a gate on this host: listen: "[::1]:4443"; or give tls: {cert: ./cert.pem, key: ./key.pem}',
+    );
+  }
+  if (receiver.tls === 'off' && receiver.dialect === 'h2') {
+    problems.add(
+      ['receiver', 'dialect'],
+      'HTTP/2 is chosen in the TLS handshake: there is none with tls: off',
+      'write: dialect: acked, or give tls: {cert: ./cert.pem, key: ./key.pem}',
+    );
+  }
   receiver.apps.forEach((app, index) => {
+    if (app.ack === 'applied' && app.apply === undefined) {
+      problems.add(
+        ['receiver', 'apps', index, 'ack'],
+        'ack: applied needs an apply command',
+        'write: ack: stored, or add for example: apply: ["sh", "-c", "cat >> replica.log"]',
+      );
+    }
     if (receiver.apps.findIndex(({ name }) => name === app.name) === index) return;
     problems.add(
       ['receiver', 'apps', index, 'name'],
@@ -277,8 +298,9 @@ function checkOwnFiles(config: FerryConfig, problems: ProblemList): void {
             ['an address', destination.host.includes('/') ? destination.host : null],
           ],
     ),
-    ['a certificate', receiver?.tls.certFile ?? null],
-    ['a key', receiver?.tls.keyFile ?? null],
+    ['a certificate', receiver?.tls?.certFile ?? null],
+    ['a certificate', receiver?.tls?.clientCaFile ?? null],
+    ['a key', receiver?.tls?.keyFile ?? null],
     ...(receiver?.apps ?? []).flatMap(({ keys }) =>
       keys.map((key): [string, string] => ['a key', key]),
     ),

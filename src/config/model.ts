@@ -121,11 +121,40 @@ export interface ReceiverApp {
   name: string;
   keys: readonly string[];
   apply: readonly string[] | null;
+  /** When `T` is answered: once the batch is stored, or once the apply command has done it. */
+  ack: 'stored' | 'applied';
+  /** Of each app by itself; null: no limit. */
+  limits: {
+    /** Read no faster than this, on average; more than some seconds behind it is refused. */
+    bytesPerSecond: number | null;
+    /** Batches and blobs. */
+    requestsPerMinute: number | null;
+    /** What lies in the app's folders of batches and blobs. */
+    storedBytes: number | null;
+  };
+}
+
+/** Addresses whose first `bits` bits are those of `address`. */
+export interface Subnet {
+  address: string;
+  bits: number;
+}
+
+export interface ReceiverTls {
+  certFile: string;
+  keyFile: string;
+  /** Clients must show a certificate of this authority. Null: they need none. */
+  clientCaFile: string | null;
+  /** Age at which the keys of session tickets are replaced. */
+  ticketKeysMs: number;
 }
 
 export interface ReceiverConfig {
   listen: ListenAddress;
-  tls: { certFile: string; keyFile: string };
+  /** Null: no TLS, behind a gate on the same host. */
+  tls: ReceiverTls | null;
+  /** Whose connections begin with a PROXY protocol v2 header. */
+  proxies: readonly Subnet[];
   dataDir: string;
   /** Of the old wire; `h2`: HTTP/2 only. */
   dialect: Dialect;

@@ -177,7 +177,16 @@ function resolveReceiver(
 ): ReceiverConfig {
   return {
     listen: from.listen,
-    tls: { certFile: absolute(from.tls.cert), keyFile: absolute(from.tls.key) },
+    tls:
+      from.tls === 'off'
+        ? null
+        : {
+            certFile: absolute(from.tls.cert),
+            keyFile: absolute(from.tls.key),
+            clientCaFile: from.tls.clientCa === undefined ? null : absolute(from.tls.clientCa),
+            ticketKeysMs: from.tls.ticketKeys,
+          },
+    proxies: from.proxies,
     dataDir: absolute(from.data),
     dialect: from.dialect,
     limits: {
@@ -190,6 +199,8 @@ function resolveReceiver(
       name: app.name,
       keys: app.keys.map(absolute),
       apply: app.apply ?? null,
+      ack: app.ack,
+      limits: app.limits,
     })),
   };
 }

@@ -6,6 +6,8 @@ import type { Logger } from 'pino';
 import { crashPoint } from '../common/crashPoints.js';
 import { FerryError, systemCode } from '../common/errors.js';
 import type { FileSystem } from '../common/fileSystem.js';
+import type { ReceiverMeter } from '../common/meter.js';
+import { clearTrouble, noteTrouble } from './applyTrouble.js';
 import type { BatchStore } from './batchStore.js';
 import { writeFully } from './writing.js';
 
@@ -22,7 +24,22 @@ export interface ApplierOptions {
   command: readonly string[];
   store: BatchStore;
   fs: FileSystem;
+  meter: ReceiverMeter;
   log: Logger;
+}
+
+/** How waiting for a batch to be applied ends. */
+export type ApplyEnd =
+  | 'applied'
+  /** The command has failed, at this batch or at one before it. */
+  | 'failed'
+  /** Whoever waited has left, or the receiver stops. */
+  | 'left';
+
+interface Waiter {
+  number: number;
+  untilFailed: boolean;
+  resolve(end: ApplyEnd): void;
 }
 
 /**
@@ -41,6 +58,7 @@ export class Applier {
   #applied = 0;
   #stopping = false;
   #wake: () => void = () => undefined;
+  readonly #waiters = new Set<Waiter>();
   #done: Promise<void> = Promise.resolve();
 
   private constructor(options: ApplierOptions) {
@@ -51,8 +69,41 @@ export class Applier {
   static async start(options: ApplierOptions): Promise<Applier> {
     const applier = new Applier(options);
     applier.#applied = await readPosition(join(options.folder, 'applied'));
+    // What it was about may be mended by now; else it will be said again.
+    await applier.#tellTrouble(() => clearTrouble(options.folder));
     applier.#done = applier.#loop();
     return applier;
+  }
+
+  /** The number of the last batch that the command has done. */
+  get applied(): number {
+    return this.#applied;
+  }
+
+  /**
+   * Waits until a batch is applied, durably noted.
+   * @param options `left`: ends the wait. `untilFailed`: so does a failure of the command
+   */
+  whenApplied(
+    number: number,
+    { left, untilFailed }: { left: AbortSignal; untilFailed: boolean },
+  ): Promise<ApplyEnd> {
+    if (number <= this.#applied) return Promise.resolve('applied');
+    if (left.aborted || this.#stopping) return Promise.resolve('left');
+    return new Promise((resolve) => {
+      const onLeft = () => waiter.resolve('left');
+      const waiter: Waiter = {
+        number,
+        untilFailed,
+        resolve: (end) => {
+          left.removeEventListener('abort', onLeft);
+          this.#waiters.delete(waiter);
+          resolve(end);
+        },
+      };
+      left.addEventListener('abort', onLeft, { once: true });
+      this.#waiters.add(waiter);
+    });
   }
 
   /** New batches may be there. */
@@ -63,6 +114,7 @@ export class Applier {
   /** Lets a running command finish until `killAfterMs`, then ends it. No further one is begun. */
   async stop(killAfterMs: number): Promise<void> {
     this.#stopping = true;
+    for (const waiter of [...this.#waiters]) waiter.resolve('left');
     this.#wake();
     const timer = setTimeout(() => this.#stop.abort(), killAfterMs);
     await this.#done;
@@ -70,8 +122,9 @@ export class Applier {
   }
 
   async #loop(): Promise<void> {
-    const { store, log, app } = this.#options;
+    const { store, log, app, meter, folder } = this.#options;
     let pauseMs = RETRY_FIRST_MS;
+    let attempts = 0;
     while (!this.#stopping) {
       const number = this.#applied + 1;
       if (number > store.lastNumber) {
@@ -82,14 +135,33 @@ export class Applier {
         await this.#run(number);
         crashPoint('receiver.applied');
         await this.#note(number);
+        if (attempts > 0) await this.#tellTrouble(() => clearTrouble(folder));
         pauseMs = RETRY_FIRST_MS;
+        attempts = 0;
+        meter.applied(app);
+        this.#tellWaiters();
       } catch (error) {
         if (this.#stopping) return;
+        attempts += 1;
+        meter.applyFailed(app);
         log.error({ err: error, app, number, retryInMs: pauseMs }, 'apply failed');
+        await this.#tellTrouble(() => noteTrouble(folder, { number, attempts, error }));
+        for (const waiter of [...this.#waiters]) if (waiter.untilFailed) waiter.resolve('failed');
         await this.#sleep(pauseMs);
         pauseMs = Math.min(pauseMs * 2, RETRY_MAX_MS);
       }
     }
+  }
+
+  #tellWaiters(): void {
+    for (const waiter of [...this.#waiters]) {
+      if (waiter.number <= this.#applied) waiter.resolve('applied');
+    }
+  }
+
+  async #tellTrouble(tell: () => Promise<void>): Promise<void> {
+    const { log, app } = this.#options;
+    await tell().catch((error: unknown) => log.warn({ err: error, app }, 'status not written'));
   }
 
   /** Until stopped, or for `ms` whatever arrives; null: until there is something new. */
@@ -175,7 +247,8 @@ function failed(number: number, code: number | null, signal: string | null): Fer
   });
 }
 
-async function readPosition(path: string): Promise<number> {
+/** The number in a file `applied`; 0 when there is none. @throws FerryError APPLIED_UNREADABLE */
+export async function readPosition(path: string): Promise<number> {
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
     if (systemCode(error) === 'ENOENT') return '0\n';
     throw error;

@@ -6,12 +6,12 @@ import type { BatchRecord } from './batchRecord.js';
 import { type Claim, type Decision, decideBatch, type RefusalReason } from './identity.js';
 import { Incoming } from './incoming.js';
 import { RecordLog } from './recordLog.js';
-import { Streams } from './streams.js';
+import { type Held, Streams } from './streams.js';
 import { SharedTask } from './writing.js';
 
 export type Verdict =
   | { is: 'stored'; number: number }
-  | { is: 'duplicate' }
+  | { is: 'duplicate'; number: number }
   | { is: 'refused'; reason: RefusalReason; last: number };
 
 interface Waiting {
@@ -111,7 +111,7 @@ export class BatchStore {
 
   /** What would become of a batch as things are; the verdict is decided again at the commit. */
   async foresee(claim: Claim): Promise<Decision> {
-    return this.#decide(claim, null, new Map());
+    return (await this.#decide(claim, null, new Map())).decision;
   }
 
   /** A part to receive into. */
@@ -196,8 +196,9 @@ export class BatchStore {
   ): Promise<Verdict> {
     const { claim, incoming, sha256, bytes } = one;
     if (claim !== null) {
-      const decision = await this.#decide(claim, sha256, staged);
-      if (decision.is !== 'store') return decision;
+      const { decision, held } = await this.#decide(claim, sha256, staged);
+      if (decision.is === 'refused') return decision;
+      if (decision.is === 'duplicate') return { is: 'duplicate', number: held?.number ?? 0 };
     }
     if (!incoming.kept) throw new Error('a batch to be stored was not kept');
     const record: BatchRecord = {
@@ -222,20 +223,20 @@ export class BatchStore {
     claim: Claim,
     sha256: string | null,
     staged: ReadonlyMap<string, BatchRecord>,
-  ): Promise<Decision> {
+  ): Promise<{ decision: Decision; held: Held | null }> {
     const { stream, sequence } = claim;
     const last = staged.get(stream)?.sequence ?? this.#streams.last(stream);
-    const inGroup = staged.get(`${stream}.${sequence}`)?.sha256;
-    let held = inGroup ?? this.#streams.digest(stream, sequence);
-    if (held === 'unknown') held = await this.#digestInIndex(stream, sequence);
-    return decideBatch(claim, last, held, sha256);
+    const inGroup = staged.get(`${stream}.${sequence}`);
+    let held = inGroup ?? this.#streams.held(stream, sequence);
+    if (held === 'unknown') held = await this.#heldInIndex(stream, sequence);
+    return { decision: decideBatch(claim, last, held?.sha256 ?? null, sha256), held };
   }
 
   /** Reads the whole index: seconds for a million batches, and seldom. */
-  async #digestInIndex(stream: string, sequence: number): Promise<string | null> {
-    let found: string | null = null;
+  async #heldInIndex(stream: string, sequence: number): Promise<Held | null> {
+    let found: Held | null = null;
     await RecordLog.scan<BatchRecord>(this.#log.path, this.#fs, (record) => {
-      if (record.stream === stream && record.sequence === sequence) found = record.sha256;
+      if (record.stream === stream && record.sequence === sequence) found = record;
     });
     return found;
   }

@@ -1,14 +1,17 @@
 import type { BatchRecord } from './batchRecord.js';
 
 /**
- * Digests kept in memory per stream. Older duplicates come only after a loss of Redis or a replay;
+ * Batches remembered in memory per stream. Older duplicates come only after a loss of Redis or a replay;
  * they are looked up in the index file.
  */
 const RECENT_MAX = 1_024;
 
+/** What is held under a sequence: the receiver's own number and the bytes' SHA-256. */
+export type Held = Pick<BatchRecord, 'number' | 'sha256'>;
+
 interface StreamState {
   last: number;
-  recent: Map<number, string>;
+  recent: Map<number, Held>;
 }
 
 /** What the receiver knows of each sender's stream, as of the durable index. */
@@ -23,7 +26,8 @@ export class Streams {
       this.#states.set(record.stream, state);
     }
     state.last = record.sequence;
-    state.recent.set(record.sequence, record.sha256);
+    const { number, sha256 } = record;
+    state.recent.set(record.sequence, { number, sha256 });
     if (state.recent.size > RECENT_MAX) {
       const [oldest] = state.recent.keys();
       if (oldest !== undefined) state.recent.delete(oldest);
@@ -35,8 +39,8 @@ export class Streams {
     return this.#states.get(stream)?.last ?? 0;
   }
 
-  /** The digest held under a sequence; `unknown`: older than what memory holds. */
-  digest(stream: string, sequence: number): string | 'unknown' | null {
+  /** What is held under a sequence; `unknown`: older than what memory holds. */
+  held(stream: string, sequence: number): Held | 'unknown' | null {
     const state = this.#states.get(stream);
     if (state === undefined || sequence > state.last) return null;
     const [oldest = 0] = state.recent.keys();
