@@ -1,5 +1,7 @@
 import { Command } from 'commander';
+import type { StatusReport } from '../status/report.js';
 import { commandLogger, type GlobalOptions, useColor } from './options.js';
+import { renderReceiver } from './receiverTable.js';
 import { renderStatus } from './statusTable.js';
 
 /** `ferry status`: every route, as a table or as JSON. */
@@ -17,7 +19,16 @@ export function statusCommand(): Command {
       process.stdout.write(
         options.json === true
           ? `${JSON.stringify(report)}\n`
-          : renderStatus(report, { color: useColor(options, process.stdout) }),
+          : tables(report, { color: useColor(options, process.stdout) }),
       );
     });
+}
+
+/** The routes, the receiver, or both: what the configuration speaks of. */
+function tables(report: StatusReport, options: { color: boolean }): string {
+  const { receiver, redis, routes } = report;
+  if (receiver === undefined) return renderStatus(report, options);
+  const receiverOnly = routes.length === 0 && redis.ok && redis.durability === null;
+  const parts = receiverOnly ? [] : [renderStatus(report, options)];
+  return [...parts, renderReceiver(receiver, options)].join('\n');
 }

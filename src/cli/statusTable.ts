@@ -73,7 +73,7 @@ function colorOf(
 }
 
 /** Three digits at most, in binary units. */
-function bytes(count: number): string {
+export function bytes(count: number): string {
   const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
   let value = count;
   let unit = 0;
@@ -86,7 +86,7 @@ function bytes(count: number): string {
 }
 
 /** The two largest units: `2h 5m`. */
-function age(milliseconds: number): string {
+export function age(milliseconds: number): string {
   const seconds = Math.floor(milliseconds / 1000);
   const parts: [number, string][] = [
     [Math.floor(seconds / 86_400), 'd'],
