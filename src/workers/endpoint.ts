@@ -24,20 +24,13 @@ const certificateFiles = new Map<string, CachedFile>();
  * read afresh (an operator replaces them without telling us).
  *
  * @param journal the name that `{journal}` in the url stands for
- * @throws FerryError KEY_FILE_MISSING, KEY_WITHOUT_NEWLINE, HOST_FILE_MISSING, CA_FILE_MISSING,
- *   DIALECT_UNSUPPORTED
+ * @throws FerryError KEY_FILE_MISSING, KEY_WITHOUT_NEWLINE, HOST_FILE_MISSING, CA_FILE_MISSING
  */
 export async function resolveEndpoint(
   destination: WireDestination,
   journal: string,
 ): Promise<Endpoint> {
   const { dialect, tls } = destination;
-  if (dialect === 'h2') {
-    throw new FerryError('DIALECT_UNSUPPORTED', 'the dialect h2 does not use this connection', {
-      kind: 'usage',
-      hint: 'set dialect to acked or eof',
-    });
-  }
   const [host, key, ca, extraCa] = await Promise.all([
     readHost(destination),
     readKey(destination.key, destination.name),

@@ -15,6 +15,7 @@ import {
   open,
   raw,
   receiverConfig,
+  STREAM,
   ship,
   TestReceiver,
   tlsConfig,
@@ -135,6 +136,14 @@ describe('what is refused leaves nothing behind', () => {
       assert.deepEqual(one.parts(), []);
     });
   }
+
+  test('a malformed identity is a 400', async () => {
+    const { port } = await receiver();
+    for (const value of ['abc', '"x.1.0"', `"${STREAM}.1.1"`, `"${STREAM}.01.0"`]) {
+      const head = HEAD.replace('\r\n\r\n', `\r\nIdempotency-Key: ${value}\r\n\r\n`);
+      assert.match(await raw(port, [head, KEY, '1\nxT']), /^HTTP\/1\.0 400 /);
+    }
+  });
 
   test('a blob does not follow a link out of the blob folder', async () => {
     const one = await receiver();

@@ -66,6 +66,7 @@ export class H2Connection {
   readonly #idle: Deadline;
   readonly #exchanges = new Set<Promise<void>>();
   #wrongKeys = 0;
+  #draining = false;
 
   constructor(socket: TLSSocket, connection: OpenConnection, parts: H2ConnectionParts) {
     this.#socket = socket;
@@ -76,7 +77,6 @@ export class H2Connection {
     this.#session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
     this.#session.on('error', (error) => parts.log.debug({ err: error }, 'connection broke'));
     this.#session.on('stream', (stream, headers) => this.#onStream(stream, headers));
-    this.#session.once('close', () => this.#drain());
   }
 
   /** Serves until the socket is over. Never throws. */
@@ -93,11 +93,13 @@ export class H2Connection {
   retire(): void {
     this.#idle.clear();
     this.#session.close();
+    if (this.#exchanges.size === 0) this.#drain();
   }
 
   /** Ends it at once. */
   abandon(): void {
     this.#session.destroy();
+    this.#drain();
   }
 
   #onStream(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): void {
@@ -116,9 +118,9 @@ export class H2Connection {
       places.give();
       this.#exchanges.delete(served);
       if (exchange.keyRefused) this.#countWrongKey();
-      if (this.#exchanges.size === 0 && !this.#session.closed) {
-        this.#idle.arm(this.#parts.limits.idleMs);
-      }
+      if (this.#exchanges.size > 0) return;
+      if (this.#session.closed) this.#drain();
+      else this.#idle.arm(this.#parts.limits.idleMs);
     });
     this.#exchanges.add(served);
   }
@@ -130,10 +132,11 @@ export class H2Connection {
     this.retire();
   }
 
-  /** The session is over: the client has a moment to close, too. */
+  /** Nothing is left to be done: the client has a moment to close, too. */
   #drain(): void {
     const socket = this.#socket;
-    if (socket.closed) return;
+    if (socket.closed || this.#draining) return;
+    this.#draining = true;
     const timer = setTimeout(() => socket.destroy(), DRAIN_MS);
     socket.once('close', () => clearTimeout(timer));
   }
