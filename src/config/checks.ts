@@ -148,6 +148,16 @@ function checkDestinations(document: FerryDocument, problems: ProblemList): void
         'leave it out, or write: identity: true',
       );
     }
+    if (
+      'tls' in destination &&
+      (destination.tls.cert === undefined) !== (destination.tls.key === undefined)
+    ) {
+      problems.add(
+        [...at, 'tls'],
+        'a certificate needs its key, and a key its certificate',
+        'write both: tls: {cert: ./client.pem, key: ./client.key}',
+      );
+    }
     for (const old of destination.was) {
       const other = olds.get(old);
       if (old in document.destinations || other !== undefined) {
@@ -295,6 +305,8 @@ function checkOwnFiles(config: FerryConfig, problems: ProblemList): void {
         : [
             ['a key', 'file' in destination.key ? destination.key.file : null],
             ['a certificate', destination.tls.caFile],
+            ['a certificate', destination.tls.certFile],
+            ['a key', destination.tls.keyFile],
             ['an address', destination.host.includes('/') ? destination.host : null],
           ],
     ),

@@ -76,7 +76,14 @@ export interface WireDestination extends DestinationCommon {
   dialect: Dialect;
   /** `applied`: wait for the server's EOF after our half-close. `acked`: the `T` is enough. */
   confirm: 'applied' | 'acked';
-  tls: { verify: boolean; caFile: string | null; servername: string | null };
+  tls: {
+    verify: boolean;
+    caFile: string | null;
+    servername: string | null;
+    /** A certificate of ours, for a server that asks for one. */
+    certFile: string | null;
+    keyFile: string | null;
+  };
   timeouts: { connectMs: number; idleMs: number; applyMs: number };
   /** Whether requests say who their batch is. Default true; PicoLisp ignores it. */
   identity: boolean;

@@ -52,6 +52,8 @@ function destinationOf(destination: DestinationConfig): unknown {
       verify: destination.tls.verify,
       ...optional('ca', destination.tls.caFile),
       ...optional('servername', destination.tls.servername),
+      ...optional('cert', destination.tls.certFile),
+      ...optional('key', destination.tls.keyFile),
     },
     connections: destination.connections,
     timeouts: {

@@ -116,6 +116,8 @@ function resolveDestination(
       verify: from.tls.verify,
       caFile: from.tls.ca === undefined ? null : absolute(from.tls.ca),
       servername: from.tls.servername ?? null,
+      certFile: from.tls.cert === undefined ? null : absolute(from.tls.cert),
+      keyFile: from.tls.key === undefined ? null : absolute(from.tls.key),
     },
     connections: from.connections,
     timeouts: {

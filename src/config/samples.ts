@@ -39,6 +39,8 @@ const SAMPLES: Readonly<Record<string, string>> = {
   'destinations.*.tls.verify': 'verify: true',
   'destinations.*.tls.ca': 'ca: ./ca.pem',
   'destinations.*.tls.servername': 'servername: replica.example.com',
+  'destinations.*.tls.cert': 'cert: ./client.pem',
+  'destinations.*.tls.key': 'key: ./client.key',
   'destinations.*.connections': 'connections: 4',
   'destinations.*.timeouts': 'timeouts: {connect: 10s, idle: 60s, apply: 30m}',
   'destinations.*.timeouts.connect': 'connect: 10s',

@@ -101,6 +101,8 @@ const wireDestination = z.strictObject({
       verify: boolean.default(true),
       ca: path.optional(),
       servername: text.optional(),
+      cert: path.optional(),
+      key: path.optional(),
     })
     .prefault({}),
   connections: integer(1, 10_000, 'a number of connections').default(4),

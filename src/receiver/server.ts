@@ -29,7 +29,8 @@ export interface ServerOptions {
   proxies: readonly Subnet[];
 }
 
-export type ServerParts = Omit<SessionParts, 'dialect'> & Pick<ReceiverConfig, 'dialect'>;
+export type ServerParts = Omit<SessionParts, 'dialect' | 'behindGate'> &
+  Pick<ReceiverConfig, 'dialect'>;
 
 /** A connection, whichever wire it speaks. */
 interface Served {
@@ -152,7 +153,8 @@ export class ReceiverServer {
     // After our answer we read on until the client ends; its EOF must not end our side. Not an
     // option of the server: a client that leaves in the handshake would stay half open.
     socket.allowHalfOpen = true;
-    this.#serve(socket, new Session(socket, connection, { ...this.#parts, dialect }));
+    const parts = { ...this.#parts, dialect, behindGate: this.#tls === null };
+    this.#serve(socket, new Session(socket, connection, parts));
   }
 
   #serve(socket: Socket, session: Served): void {

@@ -26,6 +26,8 @@ export interface SessionParts {
   apps: Apps;
   dialect: 'acked' | 'eof';
   limits: ReceiverConfig['limits'];
+  /** Nobody but a gate on this host can connect: what it says of its clients is believed. */
+  behindGate: boolean;
   meter: ReceiverMeter;
   log: Logger;
 }
@@ -192,15 +194,19 @@ export class Session {
     this.#parts.meter.refused(answer.reason);
     // What the client learns is true by then: nothing of it is left here.
     await this.#delivery?.discard();
-    const { peer } = this.#connection;
-    this.#parts.log.warn({ app: this.#app, peer, reason: answer.reason }, 'refused');
+    this.#parts.log.warn({ app: this.#app, peer: this.#peer, reason: answer.reason }, 'refused');
     this.#end(oldWireAnswer(answer));
   }
 
   #abandon(why: string): void {
     if (this.#ended) return;
-    this.#parts.log.info({ app: this.#app, peer: this.#connection.peer, why }, 'ended');
+    this.#parts.log.info({ app: this.#app, peer: this.#peer, why }, 'ended');
     this.#end(null);
+  }
+
+  get #peer(): string {
+    const { gatePeer } = this.#parser;
+    return this.#parts.behindGate && gatePeer !== null ? gatePeer : this.#connection.peer;
   }
 
   /** From here on we only wait for the client to go. */

@@ -31,11 +31,13 @@ export async function resolveEndpoint(
   journal: string,
 ): Promise<Endpoint> {
   const { dialect, tls } = destination;
-  const [host, key, ca, extraCa] = await Promise.all([
+  const [host, key, ca, extraCa, cert, certKey] = await Promise.all([
     readHost(destination),
     readKey(destination.key, destination.name),
     tls.caFile === null ? null : readCertificates(tls.caFile, destination.name),
     tls.verify && tls.caFile === null ? readExtraCa(destination.name) : null,
+    tls.certFile === null ? null : readCertificates(tls.certFile, destination.name),
+    tls.keyFile === null ? null : readCertificates(tls.keyFile, destination.name),
   ]);
   return {
     name: destination.name,
@@ -46,7 +48,13 @@ export async function resolveEndpoint(
     key,
     dialect,
     confirm: destination.confirm,
-    tls: { verify: tls.verify, ca, extraCa, servername: tls.servername },
+    tls: {
+      verify: tls.verify,
+      ca,
+      extraCa,
+      servername: tls.servername,
+      client: cert === null || certKey === null ? null : { cert, key: certKey },
+    },
     timeouts: destination.timeouts,
   };
 }
@@ -103,7 +111,7 @@ export async function readExtraCa(destination: string): Promise<Buffer | null> {
 
 function readCertificates(path: string, destination: string): Promise<Buffer> {
   return readCached(path).catch((error: unknown) => {
-    throw missing('CA_FILE_MISSING', `the CA file ${path}`, destination, error);
+    throw missing('CA_FILE_MISSING', `the certificate file ${path}`, destination, error);
   });
 }
 

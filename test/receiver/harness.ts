@@ -64,6 +64,8 @@ export class TestReceiver {
   readonly config: ReceiverConfig;
   /** The reasons of refusals, as they were logged. */
   readonly refusals: string[] = [];
+  /** Whose they were. */
+  readonly refusedPeers: string[] = [];
   #receiver: Receiver | null = null;
 
   constructor(config: ReceiverConfig = receiverConfig()) {
@@ -78,8 +80,11 @@ export class TestReceiver {
 
   #logger(): Logger {
     const write = (line: string) => {
-      const { reason } = JSON.parse(line) as { reason?: string };
-      if (reason !== undefined) this.refusals.push(reason);
+      const { reason, peer } = JSON.parse(line) as { reason?: string; peer?: string };
+      if (reason !== undefined) {
+        this.refusals.push(reason);
+        this.refusedPeers.push(peer ?? '');
+      }
       for (const secret of [KEY.trimEnd(), 'another key']) {
         if (line.includes(secret)) throw new Error(`key text in the log: ${line}`);
       }
@@ -90,6 +95,15 @@ export class TestReceiver {
   get port(): number {
     if (this.#receiver === null) throw new Error('not started');
     return this.#receiver.address.port;
+  }
+
+  /** Open now. */
+  get connections(): number {
+    return this.#receiver?.connections() ?? 0;
+  }
+
+  async reload(): Promise<void> {
+    await this.#receiver?.reload();
   }
 
   async stop(): Promise<void> {
