@@ -57,6 +57,16 @@ export function ensureOpenssl() {
   throw new SetupError('the tests need the openssl program: apt-get install openssl');
 }
 
+/** The `curl` command line with HTTP/2: a client that is not ours. */
+export function ensureCurl() {
+  const speaksH2 = () =>
+    /^Features:.*\bHTTP2\b/m.test(String(spawnSync('curl', ['-V']).stdout ?? ''));
+  if (speaksH2()) return;
+  if (which('apt-get') && isRoot) aptInstall('curl');
+  if (speaksH2()) return;
+  throw new SetupError('the tests need a curl that speaks HTTP/2: apt-get install curl');
+}
+
 /** `pgrep` and `inotifywait`, with which scripts start daemons; the tests run such scripts. */
 export function ensureScriptTools() {
   for (const [program, name] of [

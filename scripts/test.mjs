@@ -3,12 +3,13 @@
  * Sets everything up and runs the tests. Arguments filter by file name: `npm test -- embedded`.
  */
 import { runTests } from './runTests.mjs';
-import { ensureOpenssl, ensurePicoLisp, ensureScriptTools, setup } from './setup.mjs';
+import { ensureCurl, ensureOpenssl, ensurePicoLisp, ensureScriptTools, setup } from './setup.mjs';
 import { main } from './shared.mjs';
 
 await main(() => {
   setup();
   ensureOpenssl();
+  ensureCurl();
   ensurePicoLisp();
   ensureScriptTools();
   const filters = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));

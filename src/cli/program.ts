@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { configCommand } from './config.js';
+import { doctorCommand } from './doctor.js';
 import { addGlobalOptions } from './options.js';
 import { producerCommand } from './producer.js';
 import { receiverCommand } from './receiver.js';
@@ -29,6 +30,7 @@ export function createProgram(): Command {
     resumeCommand(),
     replayCommand(),
     skipCommand(),
+    doctorCommand(),
     configCommand(),
     sslCommand(),
   ];

@@ -1,13 +1,18 @@
 import pc from 'picocolors';
 import type { ReceiverAppStatus, ReceiverStatus } from '../status/report.js';
-import { age, bytes } from './statusTable.js';
+import { formatAge, formatBytes } from './format.js';
 
 const COLUMNS = ['APP', 'STORED', 'APPLIED', 'WAITING', 'OLDEST', 'TRIES'] as const;
 
 /** A receiver's apps as people read them: one line each, its error on a line below. */
 export function renderReceiver(receiver: ReceiverStatus, options: { color: boolean }): string {
   const colors = pc.createColors(options.color);
-  const state = receiver.running ? colors.green('running') : colors.red('not running');
+  const state =
+    receiver.running === null
+      ? 'unknown whether it runs'
+      : receiver.running
+        ? colors.green('running')
+        : colors.red('not running');
   const lines = [`Receiver: ${state}`, ''];
   if (receiver.apps.length === 0) return `${[...lines, 'No apps yet.'].join('\n')}\n`;
   const rows = [[...COLUMNS], ...receiver.apps.map(cells)];
@@ -34,8 +39,8 @@ function cells(app: ReceiverAppStatus): string[] {
     app.app,
     String(app.storedBatches),
     app.appliedBatches === null ? '-' : String(app.appliedBatches),
-    app.waitingBatches === 0 ? '-' : `${app.waitingBatches} (${bytes(app.waitingBytes)})`,
-    app.oldestAgeMs === 0 ? '-' : age(app.oldestAgeMs),
+    app.waitingBatches === 0 ? '-' : `${app.waitingBatches} (${formatBytes(app.waitingBytes)})`,
+    app.oldestAgeMs === 0 ? '-' : formatAge(app.oldestAgeMs),
     String(app.attempts),
   ];
 }

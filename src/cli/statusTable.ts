@@ -1,5 +1,6 @@
 import pc from 'picocolors';
 import type { RouteStatus, StatusReport } from '../status/report.js';
+import { formatAge, formatBytes } from './format.js';
 
 const COLUMNS = ['ROUTE', 'STATE', 'NEXT', 'WAITING', 'OLDEST', 'TRIES', 'DELIVERED'] as const;
 /** Text to the left, numbers to the right. */
@@ -43,15 +44,17 @@ export function renderStatus(report: StatusReport, options: { color: boolean }):
 function cells(route: RouteStatus): string[] {
   const blobs = route.pendingBlobs > 0 ? ` +${route.pendingBlobs} blobs` : '';
   const waiting =
-    route.pendingBatches === 0 ? '-' : `${route.pendingBatches} (${bytes(route.pendingBytes)})`;
+    route.pendingBatches === 0
+      ? '-'
+      : `${route.pendingBatches} (${formatBytes(route.pendingBytes)})`;
   return [
     route.route,
     route.state,
     String(route.head),
     `${waiting}${blobs}`,
-    route.oldestAgeMs === 0 ? '-' : age(route.oldestAgeMs),
+    route.oldestAgeMs === 0 ? '-' : formatAge(route.oldestAgeMs),
     String(route.attempts),
-    `${route.deliveredBatches} (${bytes(route.deliveredBytes)})`,
+    `${route.deliveredBatches} (${formatBytes(route.deliveredBytes)})`,
   ];
 }
 
@@ -70,35 +73,4 @@ function colorOf(
     case 'orphaned':
       return colors.red;
   }
-}
-
-/** Three digits at most, in binary units. */
-export function bytes(count: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
-  let value = count;
-  let unit = 0;
-  while (value >= 1000 && unit < units.length - 1) {
-    value /= 1024;
-    unit += 1;
-  }
-  const text = unit === 0 || value >= 100 ? value.toFixed(0) : value.toFixed(1);
-  return `${text} ${units[unit]}`;
-}
-
-/** The two largest units: `2h 5m`. */
-export function age(milliseconds: number): string {
-  const seconds = Math.floor(milliseconds / 1000);
-  const parts: [number, string][] = [
-    [Math.floor(seconds / 86_400), 'd'],
-    [Math.floor(seconds / 3_600) % 24, 'h'],
-    [Math.floor(seconds / 60) % 60, 'm'],
-    [seconds % 60, 's'],
-  ];
-  const first = parts.findIndex(([amount]) => amount > 0);
-  if (first < 0) return `${milliseconds}ms`;
-  return parts
-    .slice(first, first + 2)
-    .filter(([amount]) => amount > 0)
-    .map(([amount, unit]) => `${amount}${unit}`)
-    .join(' ');
 }

@@ -31,6 +31,8 @@ export interface JournalGauges {
   waitingBytes: number;
   /** `limits.spool` */
   limitBytes: number;
+  /** Null: there is none, or it was not looked at yet. */
+  archive: { batches: number; bytes: number } | null;
   routes: readonly {
     route: string;
     batches: number;

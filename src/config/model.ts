@@ -13,8 +13,8 @@ export interface FerryConfig {
   payloads: 'spool' | 'redis';
   destinations: ReadonlyMap<string, DestinationConfig>;
   journals: readonly JournalRule[];
-  /** Null when the file does not speak of it. */
-  archive: { keepMs: number; maxBytes: number } | null;
+  /** Delivered batches kept for replay, per journal. Either 0: none. */
+  archive: { keepMs: number; maxBytes: number };
   dashboard: DashboardConfig | null;
   metrics: { listen: ListenAddress } | null;
   receiver: ReceiverConfig | null;

@@ -23,13 +23,10 @@ export function printConfig(config: FerryConfig): string {
         [...config.destinations].map(([name, destination]) => [name, destinationOf(destination)]),
       ),
       journals: config.journals.map(journalOf),
-      ...optional(
-        'archive',
-        config.archive && {
-          keep: formatDuration(config.archive.keepMs),
-          maxBytes: formatSize(config.archive.maxBytes),
-        },
-      ),
+      archive: {
+        keep: formatDuration(config.archive.keepMs),
+        maxBytes: formatSize(config.archive.maxBytes),
+      },
       ...optional('dashboard', dashboardOf(config)),
       ...optional('metrics', config.metrics && { listen: addressOf(config.metrics.listen) }),
       ...optional('receiver', receiverOf(config)),

@@ -7,9 +7,6 @@ import type { FerryConfig, ReceiverConfig } from './model.js';
  */
 export function unsupported(config: FerryConfig): string[] {
   const missing: string[] = [];
-  if (config.archive !== null && config.archive.keepMs > 0) {
-    missing.push('archive: delivered batches are not kept in this version');
-  }
   if (config.dashboard !== null) missing.push('dashboard: there is no dashboard in this version');
   return missing;
 }

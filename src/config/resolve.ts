@@ -32,10 +32,7 @@ export function resolveDocument(
       ]),
     ),
     journals: document.journals.map((journal) => resolveRule(journal, absolute)),
-    archive:
-      document.archive === undefined
-        ? null
-        : { keepMs: document.archive.keep, maxBytes: document.archive.maxBytes },
+    archive: { keepMs: document.archive.keep, maxBytes: document.archive.maxBytes },
     dashboard: document.dashboard ?? null,
     metrics: document.metrics ?? null,
     receiver: document.receiver === undefined ? null : resolveReceiver(document.receiver, absolute),

@@ -154,10 +154,16 @@ const journal = z.strictObject({
     .prefault({}),
 });
 
-const archive = z.strictObject({
-  keep: duration.prefault('7d'),
-  maxBytes: size.prefault('1GiB'),
-});
+const archive = z.union(
+  [
+    z.literal(0).transform(() => ({ keep: 0, maxBytes: 0 })),
+    z.strictObject({
+      keep: duration.prefault('7d'),
+      maxBytes: size.prefault('1GiB'),
+    }),
+  ],
+  { error: 'expected {keep: 7d, maxBytes: 1GiB}, or 0 for none' },
+);
 
 const dashboard = z.strictObject({
   listen,
@@ -231,7 +237,7 @@ export const ferrySchema = z.strictObject({
   payloads: z.enum(['spool', 'redis']).default('spool'),
   destinations: z.record(nameField(DESTINATION_NAME_FORBIDDEN), destination).default({}),
   journals: z.array(journal).default([]),
-  archive: archive.optional(),
+  archive: archive.prefault({}),
   dashboard: dashboard.optional(),
   metrics: z.strictObject({ listen }).optional(),
   receiver: receiver.optional(),

@@ -77,12 +77,19 @@ export function journalGauges(registry: Registry, journals: () => Iterable<Journ
   const age = gauge('ferry_route_oldest_age_seconds', 'Since the oldest seal; 0: none', 'route');
   const waiting = gauge('ferry_spool_waiting_bytes', 'Of them limits.spool is about', 'journal');
   const limit = gauge('ferry_spool_limit_bytes', 'limits.spool', 'journal');
+  const archived = gauge('ferry_archive_batches', 'Delivered batches kept for replay', 'journal');
+  const archivedBytes = gauge('ferry_archive_bytes', 'Their bytes', 'journal');
+  const all = [spool, batches, bytes, blocked, age, waiting, limit, archived, archivedBytes];
   const fill = (): void => {
-    for (const one of [spool, batches, bytes, blocked, age, waiting, limit]) one.reset();
-    for (const { journal, routes, spoolBytes, waitingBytes, limitBytes } of journals()) {
+    for (const one of all) one.reset();
+    for (const { journal, routes, spoolBytes, waitingBytes, limitBytes, archive } of journals()) {
       spool.set({ journal }, spoolBytes);
       waiting.set({ journal }, waitingBytes);
       limit.set({ journal }, limitBytes);
+      if (archive !== null) {
+        archived.set({ journal }, archive.batches);
+        archivedBytes.set({ journal }, archive.bytes);
+      }
       for (const { route, ...now } of routes) {
         batches.set({ route }, now.batches);
         bytes.set({ route }, now.bytes);

@@ -10,7 +10,7 @@ import type { PayloadStore } from '../queue/payload/payloadStore.js';
 import type { RouteState } from '../queue/routeOrder.js';
 import { skipHead } from '../queue/wake.js';
 import { agrees, isSkipped } from './agreement.js';
-import { keepBatch, keptPath } from './keptBatch.js';
+import { keepBatch, keptPath } from './archive/keptBatch.js';
 import { retireRoute } from './retire.js';
 import type { Spool } from './spool/spool.js';
 import type { RouteMark, UnfinishedSkip } from './spool/types.js';

@@ -14,6 +14,7 @@ import type { Ask, GivenUp } from '../queue/asks.js';
 import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
 import type { TransferSubject } from '../queue/payload/transfer.js';
 import { redisFull } from '../queue/trouble.js';
+import { Archive } from './archive/archive.js';
 import { BlobFeed } from './blobFeed.js';
 import { JournalCapture } from './capture/capture.js';
 import { journalSize } from './capture/journalFile.js';
@@ -64,6 +65,7 @@ export class JournalPipeline {
   #capture: JournalCapture | null = null;
   #routes: RouteFeed[] = [];
   #blobs: BlobFeed | null = null;
+  #archive: Archive | null = null;
   /** What operators ask for, until a turn has carried it out. */
   readonly #asks: PendingAsk[] = [];
   #turn: Promise<void> | null = null;
@@ -94,6 +96,12 @@ export class JournalPipeline {
     });
   }
 
+  /** Something happened to this name in the blob directory. */
+  blobTouched(name: string): void {
+    this.#blobs?.touched(name);
+    this.look();
+  }
+
   /** Another Redis run, or news that Redis lost something. */
   redisChanged(): void {
     for (const route of this.#routes) route.close();
@@ -116,12 +124,18 @@ export class JournalPipeline {
       spoolBytes: spool.bytesOnDisk,
       waitingBytes: spool.waitingBytes,
       limitBytes: this.journal.limits.spoolBytes,
+      archive: this.#archive?.gauge ?? null,
       routes: this.#routes.map(({ route, destination, isBlocked }) => ({
         route,
         ...spool.waiting(destination),
         blocked: isBlocked,
       })),
     };
+  }
+
+  /** Something in the archive may have become too old. */
+  pruneArchive(): void {
+    this.#archive?.look();
   }
 
   /** A head that sleeps although it ought to run, for whatever reason, wakes. */
@@ -162,6 +176,7 @@ export class JournalPipeline {
     clearTimeout(this.#timer);
     await within(STOP_PATIENCE_MS, this.#turn);
     await this.#capture?.close();
+    await this.#archive?.stop();
     await this.#spool?.close();
   }
 
@@ -334,6 +349,9 @@ export class JournalPipeline {
         onNote: (note) => this.#sayNotes([note]),
       });
       await this.#settleRoutes(spool);
+      const archive =
+        config.archive.keepMs > 0 && config.archive.maxBytes > 0 ? config.archive : null;
+      await spool.recordArchiving(archive !== null);
       const formerStreams = new Set<string>();
       this.#routes = journal.to.map(
         (target) =>
@@ -357,12 +375,17 @@ export class JournalPipeline {
           config,
           journal: journal.name,
           dir: journal.blobsDir,
+          intervalMs: journal.intervalMs,
           everyLink: takesEveryLink(journal, config.destinations),
           wanted: new Set(journal.to.map(({ destination }) => destination)),
           spool,
           access,
           log,
         });
+      }
+      if (archive !== null) {
+        this.#archive = new Archive({ ...archive, spool, stateDir: config.stateDir, log });
+        this.#archive.look();
       }
       this.#spool = spool;
       this.#capture = capture;

@@ -302,7 +302,7 @@ class ProducerRole implements Role {
       filter: (name) => everyLink || name.startsWith(LINK_PREFIX),
     });
     this.#blobWatchers.set(dir, watcher);
-    watcher.onLook(() => pipeline.look());
+    watcher.onLook((name) => pipeline.blobTouched(name));
     void watcher.start();
   }
 
@@ -326,6 +326,7 @@ class ProducerRole implements Role {
     const wake = this.#looks % LOOKS_PER_WAKE === 0;
     this.#desk.look();
     for (const pipeline of this.#pipelines.values()) {
+      pipeline.pruneArchive();
       if (!pipeline.pending || this.#abort.signal.aborted) continue;
       pipeline.look();
       if (wake) await pipeline.wake().catch(() => undefined); // Redis is away: the next look comes

@@ -131,7 +131,10 @@ const CERTIFICATE_WANTED = new Set([
 ]);
 
 /** With TLS 1.3 it comes after the handshake; null for any other error. */
-export function certificateWanted(error: unknown, endpoint: Endpoint): FerryError | null {
+export function certificateWanted(
+  error: unknown,
+  endpoint: Pick<Endpoint, 'host' | 'port'>,
+): FerryError | null {
   if (!CERTIFICATE_WANTED.has(systemCode(error) ?? '')) return null;
   return wireError(
     'CLIENT_CERTIFICATE_REFUSED',
@@ -141,7 +144,10 @@ export function certificateWanted(error: unknown, endpoint: Endpoint): FerryErro
 }
 
 /** The server is there, its certificate may be good, and it does not speak HTTP/2. */
-export function http2NotOffered(endpoint: Endpoint, cause?: unknown): FerryError {
+export function http2NotOffered(
+  endpoint: Pick<Endpoint, 'host' | 'port'>,
+  cause?: unknown,
+): FerryError {
   return wireError('HTTP2_NOT_OFFERED', `${addressOf(endpoint)} does not speak HTTP/2`, { cause });
 }
 
@@ -176,7 +182,10 @@ const UNTRUSTED = new Set([
 ]);
 
 /** Sorts a socket error that came before the handshake was finished. */
-export function connectError(error: unknown, endpoint: Endpoint): FerryError {
+export function connectError(
+  error: unknown,
+  endpoint: Pick<Endpoint, 'host' | 'port'>,
+): FerryError {
   const code = systemCode(error) ?? '';
   const where = addressOf(endpoint);
   if (NO_PROTOCOL.has(code)) return http2NotOffered(endpoint, error);

@@ -1,6 +1,5 @@
 import { constants } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { tryLock, unlock } from 'fs-native-extensions';
 import { FerryError, systemCode } from '../common/errors.js';
 import type { FileSystem } from '../common/fileSystem.js';
@@ -27,10 +26,6 @@ export async function makeFolder(fs: FileSystem, path: string): Promise<void> {
   }
 }
 
-/** `ferry status` holds the lock for a moment, to learn whether anybody has it. */
-const LOOKED_AT_MS = 300;
-const LOOK_MS = 10;
-
 /** Its name in the data folder. */
 export const LOCK_NAME = 'receiver.lock';
 
@@ -44,13 +39,7 @@ export async function lockDataFolder(
 ): Promise<{ release(): Promise<void> }> {
   const path = join(folder, LOCK_NAME);
   const handle = await fs.open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
-  const deadline = performance.now() + LOOKED_AT_MS;
-  let taken = tryLock(handle.fd);
-  while (!taken && performance.now() < deadline) {
-    await sleep(LOOK_MS);
-    taken = tryLock(handle.fd);
-  }
-  if (!taken) {
+  if (!tryLock(handle.fd)) {
     await handle.close();
     throw new FerryError('DATA_FOLDER_BUSY', `another receiver uses ${folder}`, {
       kind: 'usage',

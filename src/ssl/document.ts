@@ -73,6 +73,7 @@ export function documentOf(
   const blobs = call.key === null || call.blobDir === null ? null : absolute(call.blobDir);
   const path = call.journal === null ? join(blobs ?? '', NO_JOURNAL) : absolute(call.journal);
   return {
+    archive: { keep: '0s' },
     destinations,
     journals: [
       {

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { isLocked } from '../common/fileLock.js';
+import { isLockHeld } from '../common/fileLock.js';
 import { nodeFileSystem } from '../common/fileSystem.js';
 import type { ReceiverConfig } from '../config/model.js';
 import { readPosition } from '../receiver/apply.js';
@@ -24,14 +24,8 @@ export async function readReceiverStatus(config: ReceiverConfig): Promise<Receiv
     if (isSafeAppName(name) && existsSync(join(config.dataDir, name, 'index.log'))) names.add(name);
   }
   const apps = await Promise.all([...names].sort().map((name) => appStatus(config, name)));
-  return { running: await isRunning(config.dataDir), apps };
-}
-
-/** It holds a lock on its folder as long as it lives. */
-async function isRunning(dataDir: string): Promise<boolean> {
-  const path = join(dataDir, LOCK_NAME);
-  // Asking must not make the file: it would be ours, not the receiver's.
-  return existsSync(path) && (await isLocked(path));
+  // It holds a lock on its folder as long as it lives.
+  return { running: await isLockHeld(join(config.dataDir, LOCK_NAME)), apps };
 }
 
 async function appStatus(config: ReceiverConfig, app: string): Promise<ReceiverAppStatus> {

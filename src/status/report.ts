@@ -32,6 +32,10 @@ export interface RouteStatus {
   skippedBytes: number;
   /** Sends that may have been repeats. */
   duplicatesPossible: number;
+  /** Oldest delivered batch of the journal from which on the archive has all; null: it has none. */
+  archivedFrom: number | null;
+  /** Payload of these. */
+  archivedBytes: number;
 }
 
 /** One app of a receiver. */
@@ -56,8 +60,8 @@ export interface ReceiverAppStatus {
 }
 
 export interface ReceiverStatus {
-  /** Whether a receiver has the data folder now. */
-  running: boolean;
+  /** Whether a receiver has the data folder now; null: that cannot be seen here. */
+  running: boolean | null;
   apps: ReceiverAppStatus[];
 }
 

@@ -4,6 +4,8 @@ import type { Logger } from 'pino';
 import { parseRouteName, routeName } from '../common/identity.js';
 import type { FerryConfig, JournalConfig } from '../config/model.js';
 import { resolveJournal, ruleMatches } from '../config/routes.js';
+import { deliveredDir } from '../producers/archive/archiveFiles.js';
+import { type ArchiveSpan, archiveSpan } from '../producers/archive/archiveReader.js';
 import { Spool } from '../producers/spool/spool.js';
 import type { RouteMark, SpoolView } from '../producers/spool/types.js';
 import { spoolDir, spooledJournals } from '../producers/spoolFiles.js';
@@ -52,12 +54,14 @@ export async function readStatus(
   for (const [name, journal] of journals) {
     const spool = await Spool.readOnly(spoolDir(config.stateDir, name));
     const journalBytes = journal === null ? 0 : await sizeOf(journal.path);
+    const archived = await archiveSpan(deliveredDir(config.stateDir, name));
     const wanted = journal?.to.map(({ destination }) => destination) ?? [];
     const known = spool === undefined ? [] : [...spool.routes()].map((mark) => mark.destination);
     for (const destination of new Set([...wanted, ...known])) {
       const route = routeName(name, destination);
       const orphaned = !wanted.includes(destination);
-      routes.set(route, routeStatus(name, destination, spool, redis, { journalBytes, orphaned }));
+      const seen = { journalBytes, orphaned, archived };
+      routes.set(route, routeStatus(name, destination, spool, redis, seen));
       if (journal !== null && spool !== undefined && !orphaned) {
         full ||= waitsForMemory(config, journal, destination, spool, redis);
       }
@@ -69,7 +73,11 @@ export async function readStatus(
     const { journal, destination } = parseRouteName(route);
     routes.set(
       route,
-      routeStatus(journal, destination, undefined, redis, { journalBytes: 0, orphaned: false }),
+      routeStatus(journal, destination, undefined, redis, {
+        journalBytes: 0,
+        orphaned: false,
+        archived: null,
+      }),
     );
   }
   return {
@@ -106,7 +114,7 @@ function routeStatus(
   destination: string,
   spool: SpoolView | undefined,
   redis: RedisView,
-  seen: { journalBytes: number; orphaned: boolean },
+  seen: { journalBytes: number; orphaned: boolean; archived: ArchiveSpan | null },
 ): RouteStatus {
   const route = routeName(journal, destination);
   const mark = spool?.route(destination);
@@ -158,6 +166,8 @@ function routeStatus(
     skippedBatches: mark?.skippedBatches ?? 0,
     skippedBytes: mark?.skippedBytes ?? 0,
     duplicatesPossible: state?.repeats ?? 0,
+    archivedFrom: seen.archived?.from ?? null,
+    archivedBytes: seen.archived?.bytes ?? 0,
   };
 }
 

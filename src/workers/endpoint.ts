@@ -30,14 +30,11 @@ export async function resolveEndpoint(
   destination: WireDestination,
   journal: string,
 ): Promise<Endpoint> {
-  const { dialect, tls } = destination;
-  const [host, key, ca, extraCa, cert, certKey] = await Promise.all([
+  const { dialect } = destination;
+  const [host, key, trust] = await Promise.all([
     readHost(destination),
     readKey(destination.key, destination.name),
-    tls.caFile === null ? null : readCertificates(tls.caFile, destination.name),
-    tls.verify && tls.caFile === null ? readExtraCa(destination.name) : null,
-    tls.certFile === null ? null : readCertificates(tls.certFile, destination.name),
-    tls.keyFile === null ? null : readCertificates(tls.keyFile, destination.name),
+    readTrust(destination),
   ]);
   return {
     name: destination.name,
@@ -48,19 +45,33 @@ export async function resolveEndpoint(
     key,
     dialect,
     confirm: destination.confirm,
-    tls: {
-      verify: tls.verify,
-      ca,
-      extraCa,
-      servername: tls.servername,
-      client: cert === null || certKey === null ? null : { cert, key: certKey },
-    },
+    tls: trust,
     timeouts: destination.timeouts,
   };
 }
 
-/** A host with "/" is a file whose first line is the address, as bin/ssl has it. */
-async function readHost(destination: WireDestination): Promise<string> {
+/**
+ * Whom a destination's connections believe, and as whom they come.
+ *
+ * @throws FerryError CA_FILE_MISSING
+ */
+export async function readTrust({ name, tls }: WireDestination): Promise<Endpoint['tls']> {
+  const [ca, extraCa, cert, key] = await Promise.all([
+    tls.caFile === null ? null : readCertificates(tls.caFile, name),
+    tls.verify && tls.caFile === null ? readExtraCa(name) : null,
+    tls.certFile === null ? null : readCertificates(tls.certFile, name),
+    tls.keyFile === null ? null : readCertificates(tls.keyFile, name),
+  ]);
+  const client = cert === null || key === null ? null : { cert, key };
+  return { verify: tls.verify, ca, extraCa, servername: tls.servername, client };
+}
+
+/**
+ * A host with "/" is a file whose first line is the address, as bin/ssl has it.
+ *
+ * @throws FerryError HOST_FILE_MISSING
+ */
+export async function readHost(destination: WireDestination): Promise<string> {
   if (!destination.host.includes('/')) return destination.host;
   const path = destination.host;
   const text = await readFile(path, 'utf8').catch((error: unknown) => {
@@ -77,7 +88,12 @@ async function readHost(destination: WireDestination): Promise<string> {
   return address;
 }
 
-async function readKey(secret: Secret, destination: string): Promise<Buffer> {
+/**
+ * The key's bytes, to be sent verbatim.
+ *
+ * @throws FerryError KEY_FILE_MISSING, KEY_WITHOUT_NEWLINE
+ */
+export async function readKey(secret: Secret, destination: string): Promise<Buffer> {
   const key =
     'text' in secret
       ? Buffer.from(secret.text.endsWith('\n') ? secret.text : `${secret.text}\n`)

@@ -88,6 +88,8 @@ const ROUTE: RouteStatus = {
   skippedBatches: 0,
   skippedBytes: 0,
   duplicatesPossible: 0,
+  archivedFrom: null,
+  archivedBytes: 0,
 };
 
 test('the status is a plain table where there is no terminal', () => {

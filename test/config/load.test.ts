@@ -24,7 +24,7 @@ test('a minimal file gets every default', () => {
   assert.deepEqual(config.redis, { kind: 'embedded', prefix: 'ferry', allowWithoutAof: false });
   assert.equal(config.stateDir, '/etc/ferry/state');
   assert.equal(config.payloads, 'spool');
-  assert.equal(config.archive, null);
+  assert.deepEqual(config.archive, { keepMs: 7 * 24 * 3600 * 1000, maxBytes: 1024 ** 3 });
   assert.deepEqual(config.destinations.get('replica'), {
     kind: 'wire',
     name: 'replica',

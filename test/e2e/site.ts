@@ -30,6 +30,8 @@ export interface SenderOptions {
   /** Default `embedded`. */
   redis?: string;
   payloads?: 'spool' | 'redis';
+  /** `{keep: 7d, maxBytes: 1MiB}`. Default: none. */
+  archive?: string;
   /** Entries of `journals:`, each a YAML flow mapping without braces. */
   journals: readonly string[];
 }
@@ -91,6 +93,7 @@ export class Site {
         `redis: ${options.redis ?? 'embedded'}`,
         'state: ./state',
         `payloads: ${options.payloads ?? 'spool'}`,
+        ...(options.archive === undefined ? [] : [`archive: ${options.archive}`]),
         'destinations:',
         ...destinations,
         ...(options.journals.length === 0 ? [] : ['journals:']),

@@ -50,6 +50,8 @@ export function stateOf(view: SpoolView) {
     batches: [...view.batchesAfter(0)],
     routes: [...view.routes()],
     blobs: [...view.pendingBlobs()],
+    archivedThrough: view.archivedThrough,
+    chainHead: view.chainHead,
     unfinished: [...view.unfinishedSkips()],
   };
 }

@@ -26,6 +26,10 @@ export interface Checkpoint {
   batches: SpoolBatch[];
   /** Absent in spools of versions that had no `skip`. */
   unfinished?: UnfinishedSkip[];
+  /** Absent in spools of versions that had no archive. */
+  archived?: number | null;
+  chain?: string;
+  chainBefore?: string;
 }
 
 export type Fact =
@@ -58,6 +62,10 @@ export type Fact =
   /** The oldest unfinished skip of a route is in Redis and in the audit log. */
   | { t: 'finished'; d: string }
   | { t: 'stream'; id: string }
+  /** Whether what is confirmed is held until the archive has it. */
+  | { t: 'archiving'; on: boolean }
+  /** The archive needs nothing up to here any more. */
+  | { t: 'archived'; seq: number }
   | { t: 'blob'; link: string; text: string; version: number; after: number }
   | { t: 'blobConfirmed'; link: string; version: number; d: string }
   | { t: 'blobDone'; link: string; version: number };
@@ -74,6 +82,8 @@ const MAY_VANISH: ReadonlySet<Fact['t']> = new Set([
   'ack',
   'blobConfirmed',
   'blobDone',
+  'archiving',
+  'archived',
 ]);
 
 export function mayVanish(fact: Fact): boolean {

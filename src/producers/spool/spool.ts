@@ -41,6 +41,7 @@ export class Spool extends StateView {
   readonly #now: () => number;
   readonly #log: SegmentLog;
   readonly #roomWaiters = new Set<() => void>();
+  #onProgress: () => void = () => undefined;
   #reclaiming: Promise<void> | undefined;
   #reclaimAgain = false;
   #closed = false;
@@ -271,6 +272,24 @@ export class Spool extends StateView {
     return this.#append({ t: 'finished', d: destination }, false);
   }
 
+  /** Whoever keeps what is confirmed is told when there may be more of it; from memory, at once. */
+  onProgress(listener: () => void): void {
+    this.#onProgress = listener;
+  }
+
+  /** Whether what is confirmed is held until `recordArchived`. Not synced. */
+  async recordArchiving(on: boolean): Promise<void> {
+    if ((this.state.archived !== null) === on) return;
+    await this.#append({ t: 'archiving', on }, false);
+    this.#reclaimLater();
+  }
+
+  /** Everything through `sequence` is in the archive, or will never be. Not synced. */
+  async recordArchived(sequence: number): Promise<void> {
+    await this.#append({ t: 'archived', seq: sequence }, false);
+    this.#reclaimLater();
+  }
+
   /** A new random stream id: sequences go on, `previous` of each route becomes 0. Durable. */
   newStream(): Promise<void> {
     return this.#append({ t: 'stream', id: newStreamId() }, true);
@@ -366,6 +385,7 @@ export class Spool extends StateView {
   }
 
   #reclaimLater(): void {
+    this.#onProgress();
     for (const wake of [...this.#roomWaiters]) wake();
     this.#reclaimAgain = true;
     if (this.#closed || this.#reclaiming !== undefined) return;

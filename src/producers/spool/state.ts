@@ -3,11 +3,13 @@
  * same state, in the producer that wrote them and in the one that reads them after a crash.
  *
  * A batch: (captured) -> held -> gone. It is held while some route has not got past it, while it
- * is some route's last confirmed one (a sender may have to send it once more), and until it is
- * settled (a power cut may bring its bytes back into the journal, to be compared). `apply` drops
- * it from the table when the last of these ends; whoever deletes files looks at the table.
+ * is some route's last confirmed one (a sender may have to send it once more), until it is settled
+ * (a power cut may bring its bytes back into the journal, to be compared), and, where there is an
+ * archive, until that has it. `apply` drops it from the table when the last of these ends; whoever
+ * deletes files looks at the table.
  */
 import { FerryError } from '../../common/errors.js';
+import { chained } from './chain.js';
 import type { Checkpoint, Fact, FactPlace } from './facts.js';
 import type {
   PendingBlob,
@@ -37,6 +39,11 @@ export class SpoolState {
   readonly batches = new Map<number, SpoolBatch>();
   /** Oldest first. */
   unfinished: UnfinishedSkip[] = [];
+  /** The archive has every held batch up to here; null: there is none. */
+  archived: number | null = null;
+  /** Of the last batch, published or not, and of the one before it: a seal may be superseded. */
+  chain = '';
+  chainBefore = '';
 
   /** The state as the first record of a new segment. */
   checkpoint(): Checkpoint {
@@ -56,6 +63,9 @@ export class SpoolState {
       routes: [...this.routes.values()],
       batches: [...this.batches.values()],
       unfinished: this.unfinished,
+      archived: this.archived,
+      chain: this.chain,
+      chainBefore: this.chainBefore,
     };
   }
 
@@ -115,6 +125,15 @@ export class SpoolState {
       }
       case 'drop':
         this.routes.delete(fact.d);
+        this.#prune();
+        return;
+      case 'archiving':
+        this.archived = fact.on ? (this.archived ?? 0) : null;
+        this.#prune();
+        return;
+      case 'archived':
+        if (this.archived === null) return;
+        this.archived = Math.max(this.archived, Math.min(fact.seq, this.last));
         this.#prune();
         return;
       case 'finished': {
@@ -267,10 +286,13 @@ export class SpoolState {
     }
     if (superseded !== undefined) {
       this.captured -= superseded.bytes;
+      this.chain = this.chainBefore;
       // Keeps the table ascending: a changed value would stay in its place, which is right too.
       this.batches.delete(fact.seq);
     }
     this.last = fact.seq;
+    this.chainBefore = this.chain;
+    this.chain = chained(this.chain, fact.sha);
     this.captured += fact.bytes;
     if (this.trim?.sequence === fact.seq) this.trim = null;
     this.batches.set(fact.seq, {
@@ -287,6 +309,7 @@ export class SpoolState {
       journalOffset: fact.off ?? 0,
       follows: fact.follows ?? 0,
       trimmedBytes: fact.trim ?? 0,
+      chain: this.chain,
     });
   }
 
@@ -307,6 +330,9 @@ export class SpoolState {
     this.batches.clear();
     for (const batch of from.batches) this.batches.set(batch.sequence, batch);
     this.unfinished = from.unfinished ?? [];
+    this.archived = from.archived ?? null;
+    this.chain = from.chain ?? '';
+    this.chainBefore = from.chainBefore ?? '';
   }
 
   #renameInBlobs(was: string, now: string): void {
@@ -327,7 +353,8 @@ export class SpoolState {
   /** Drops what nobody needs any more. Without a route nothing can be confirmed: all stays. */
   #prune(): void {
     if (this.routes.size === 0) return;
-    const done = Math.min(this.lowestAck(), this.settled);
+    const archived = this.archived ?? Number.POSITIVE_INFINITY;
+    const done = Math.min(this.lowestAck(), this.settled, archived);
     for (const batch of this.batches.values()) {
       if (batch.sequence > done) break;
       let needed = false;

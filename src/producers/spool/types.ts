@@ -41,6 +41,8 @@ export interface SpoolBatch {
   readonly follows: number;
   /** The journal may be a hole below this offset (`flush.trimAbove`). 0: nothing was trimmed. */
   readonly trimmedBytes: number;
+  /** Digest of this batch and of all before it, see `chain.ts`; absent: sealed by an old version. */
+  readonly chain?: string;
 }
 
 /** What an operator said about a route. */
@@ -156,6 +158,12 @@ export interface SpoolView {
   pendingBlobs(): Iterable<PendingBlob>;
   /** Oldest first. */
   unfinishedSkips(): Iterable<UnfinishedSkip>;
+  /** Every held batch up to here is in the archive; null: there is none. */
+  readonly archivedThrough: number | null;
+  /** Head of the chain of digests; '' before the first batch. */
+  readonly chainHead: string;
+  /** Confirmed on every route, not in the archive yet: at most `limit`, ascending. */
+  unarchived(limit: number): SpoolBatch[];
   /** Payload bytes and batches that this route has not confirmed. */
   waiting(destination: string): { batches: number; bytes: number; oldestSealedAtMs: number | null };
 }

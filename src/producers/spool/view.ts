@@ -86,6 +86,27 @@ export abstract class StateView implements SpoolView {
     yield* this.state.unfinished;
   }
 
+  get archivedThrough(): number | null {
+    return this.state.archived;
+  }
+
+  get chainHead(): string {
+    const { chain, last } = this.state;
+    return this.lastSequence < last ? (this.batch(this.lastSequence)?.chain ?? '') : chain;
+  }
+
+  unarchived(limit: number): SpoolBatch[] {
+    const { archived, batches } = this.state;
+    if (archived === null) return [];
+    const found: SpoolBatch[] = [];
+    const done = this.state.lowestAck();
+    for (const batch of batches.values()) {
+      if (batch.sequence > done || found.length === limit) break;
+      if (batch.sequence > archived) found.push(batch);
+    }
+    return found;
+  }
+
   waiting(destination: string): {
     batches: number;
     bytes: number;

@@ -89,7 +89,9 @@ export class Exchange {
     } finally {
       this.#deadline.clear();
       signal.removeEventListener('abort', this.#onAbort);
-      this.#cancel();
+      // One that is over on both sides needs no reset; a thousand of those look like an attack
+      // (CVE-2023-44487), and a receiver would end the connection.
+      if (!this.#ended || !this.#interrupted) this.#cancel();
     }
   }
 

@@ -2,18 +2,14 @@ import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { link, mkdir, open, rename, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { systemCode } from '../common/errors.js';
-import { nodeFileSystem } from '../common/fileSystem.js';
-import { batchName } from './spool/load.js';
-import type { Spool } from './spool/spool.js';
-import type { SpoolBatch } from './spool/types.js';
+import { systemCode } from '../../common/errors.js';
+import { nodeFileSystem } from '../../common/fileSystem.js';
+import { batchName } from '../spool/load.js';
+import type { Spool } from '../spool/spool.js';
+import type { SpoolBatch } from '../spool/types.js';
+import { archiveDir } from './archiveFiles.js';
 
-/** Where the batches of a journal are kept that no longer wait, as `<10-digit sequence>.batch`. */
-export function archiveDir(stateDir: string, journal: string): string {
-  return join(stateDir, 'archive', journal);
-}
-
-/** The file that keeps one of them. */
+/** The file that keeps a batch that was given up. */
 export function keptPath(stateDir: string, journal: string, sequence: number): string {
   return join(archiveDir(stateDir, journal), batchName(sequence));
 }
@@ -37,17 +33,38 @@ export async function keepBatch(
   const dir = archiveDir(stateDir, spool.journal);
   await mkdir(dir, { recursive: true, mode: 0o700 });
   const path = keptPath(stateDir, spool.journal, batch.sequence);
+  if (await placeBatch(spool, path, batch)) {
+    for (const each of [dir, dirname(dir), stateDir]) await nodeFileSystem.syncDirectory(each);
+  }
+  return path;
+}
+
+/** @returns false: it was there already */
+async function placeBatch(spool: Spool, path: string, batch: SpoolBatch): Promise<boolean> {
   const there = await digestOf(path);
-  if (there === batch.sha256) return path;
+  if (there === batch.sha256) return false;
   if (there !== null) await rename(path, aside(path, there));
+  await putBatch(spool, path, batch, { sync: true });
+  return true;
+}
+
+/**
+ * Gives the bytes of a held batch a name in the archive, in place of what has it: a second one for
+ * a batch that is a file of its own, where the file system has such, else that of a copy. With
+ * `sync` a copy's bytes are durable; the name never is.
+ */
+export async function putBatch(
+  spool: Spool,
+  path: string,
+  batch: SpoolBatch,
+  { sync }: { sync: boolean },
+): Promise<void> {
   const part = `${path}.part`;
-  await unlink(part).catch(() => undefined); // of a kept one that was killed half way
+  await unlink(part).catch(() => undefined); // of one that was killed half way
   const own = join(spool.dir, batchName(batch.sequence));
   const named = batch.location.file === batchName(batch.sequence) && (await linked(own, part));
-  if (!named) await copy(spool, batch, part);
+  if (!named) await copy(spool, batch, part, sync);
   await rename(part, path);
-  for (const each of [dir, dirname(dir), stateDir]) await nodeFileSystem.syncDirectory(each);
-  return path;
 }
 
 function aside(path: string, digest: string): string {
@@ -65,13 +82,13 @@ async function linked(from: string, to: string): Promise<boolean> {
   }
 }
 
-async function copy(spool: Spool, batch: SpoolBatch, to: string): Promise<void> {
+async function copy(spool: Spool, batch: SpoolBatch, to: string, sync: boolean): Promise<void> {
   const from = await spool.openBatch(batch.sequence);
   try {
     const file = await open(to, 'wx', 0o600);
     try {
       for await (const chunk of from.read()) await file.appendFile(chunk);
-      await file.sync();
+      if (sync) await file.sync();
     } finally {
       await file.close();
     }
