@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
 import { constants } from 'node:fs';
-import { type FileHandle, readFile } from 'node:fs/promises';
+import { type FileHandle, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { tryLock } from 'fs-native-extensions';
 import type { Logger } from 'pino';
 import { crashPoint } from '../common/crashPoints.js';
 import { FerryError, systemCode } from '../common/errors.js';
@@ -13,6 +14,8 @@ import { writeFully } from './writing.js';
 
 const RETRY_FIRST_MS = 1_000;
 const RETRY_MAX_MS = 60_000;
+/** How often a command that a killed receiver has left is looked after. */
+const LEFTOVER_LOOK_MS = 200;
 /** A command that ignores SIGTERM gets SIGKILL after this. */
 const KILL_AFTER_TERM_MS = 1_000;
 
@@ -50,25 +53,32 @@ interface Waiter {
  *     waiting --stored--> running --exit 0--> position durable --> running | waiting
  *                            +--other end--> pausing (1 s, doubling to 60 s) --> running
  *
- * A batch whose command ended well right before a crash is given to the command once more.
+ * A batch whose command ended well right before a crash is given to the command once more. One
+ * command at a time, also when a receiver was killed and its command was not: each command inherits
+ * a locked file, and the next receiver waits until nobody has it any more.
  */
 export class Applier {
   readonly #options: ApplierOptions;
   readonly #stop = new AbortController();
+  readonly #lock: FileHandle;
   #applied = 0;
   #stopping = false;
   #wake: () => void = () => undefined;
   readonly #waiters = new Set<Waiter>();
   #done: Promise<void> = Promise.resolve();
 
-  private constructor(options: ApplierOptions) {
+  private constructor(options: ApplierOptions, lock: FileHandle) {
     this.#options = options;
+    this.#lock = lock;
   }
 
   /** Reads the position and begins. @throws FerryError APPLIED_UNREADABLE */
   static async start(options: ApplierOptions): Promise<Applier> {
-    const applier = new Applier(options);
-    applier.#applied = await readPosition(join(options.folder, 'applied'));
+    const applied = await readPosition(join(options.folder, 'applied'));
+    const flags = constants.O_RDWR | constants.O_CREAT;
+    const lock = await open(join(options.folder, 'apply.lock'), flags, 0o600);
+    const applier = new Applier(options, lock);
+    applier.#applied = applied;
     // What it was about may be mended by now; else it will be said again.
     await applier.#tellTrouble(() => clearTrouble(options.folder));
     applier.#done = applier.#loop();
@@ -119,12 +129,15 @@ export class Applier {
     const timer = setTimeout(() => this.#stop.abort(), killAfterMs);
     await this.#done;
     clearTimeout(timer);
+    // Closed and not unlocked: what our command has left behind keeps the lock as long as it lives.
+    await this.#lock.close();
   }
 
   async #loop(): Promise<void> {
     const { store, log, app, meter, folder } = this.#options;
     let pauseMs = RETRY_FIRST_MS;
     let attempts = 0;
+    await this.#leftoverGone();
     while (!this.#stopping) {
       const number = this.#applied + 1;
       if (number > store.lastNumber) {
@@ -151,6 +164,26 @@ export class Applier {
         pauseMs = Math.min(pauseMs * 2, RETRY_MAX_MS);
       }
     }
+  }
+
+  /** Waits for what a killed receiver's command has left. */
+  async #leftoverGone(): Promise<void> {
+    const { app, folder, log } = this.#options;
+    let said = false;
+    while (!this.#stopping && !tryLock(this.#lock.fd)) {
+      if (!said) {
+        said = true;
+        const number = this.#applied + 1;
+        const error = new FerryError('APPLY_STILL_RUNNING', 'a command of before still runs', {
+          kind: 'storage',
+          hint: 'the receiver was killed and its apply command was not: wait for it, or end it',
+        });
+        log.warn({ err: error, app }, 'apply waits');
+        await this.#tellTrouble(() => noteTrouble(folder, { number, attempts: 0, error }));
+      }
+      await this.#sleep(LEFTOVER_LOOK_MS);
+    }
+    if (said) await this.#tellTrouble(() => clearTrouble(folder));
   }
 
   #tellWaiters(): void {
@@ -199,7 +232,7 @@ export class Applier {
     try {
       await new Promise<void>((resolve, reject) => {
         const child = spawn(program, args, {
-          stdio: [batch.fd, 2, 2],
+          stdio: [batch.fd, 2, 2, this.#lock.fd],
           env: { ...process.env, FERRY_APP: app, FERRY_SEQ: String(number), FERRY_BATCH: path },
         });
         let killer: NodeJS.Timeout | undefined;
