@@ -1,25 +1,52 @@
-import type { Socket } from 'node:net';
+import { isIPv6, type Socket } from 'node:net';
+
+/** An IPv6 network of this many groups of digits is one client's. */
+const IPV6_GROUPS = 4;
 
 /** One open connection, from its first packet to its end. */
-export interface OpenConnection {
+export class OpenConnection {
   readonly tcp: Socket;
+  readonly #strangers: Strangers;
+  #peer: string;
+
+  constructor(tcp: Socket, strangers: Strangers) {
+    this.tcp = tcp;
+    this.#peer = tcp.remoteAddress ?? '';
+    this.#strangers = strangers;
+    strangers.add(this);
+  }
+
   /** Whose it is: the address of the client, also behind a balancer that says it. */
-  peer: string;
-  /** Its client has proved a key: nobody else can take its place. */
-  proved: boolean;
+  get peer(): string {
+    return this.#peer;
+  }
+
+  /** A balancer has said whose it really is. */
+  set peer(address: string) {
+    this.#strangers.delete(this);
+    this.#peer = address;
+    this.#strangers.add(this);
+  }
+
+  /** Its client has shown a key: nobody takes its place any more. */
+  prove(): void {
+    this.#strangers.delete(this);
+  }
 }
 
 /**
  * All connections that are open, at most so many.
  *
  * Anybody may open connections and say nothing, so a place is only a client's own once it has
- * proved a key. When all places are taken, the oldest connection without a key makes room for a new
- * one: an honest client needs some milliseconds from its first packet to its key, and whoever wants
- * to keep it out has to open all places anew within these.
+ * shown a key. When all places are taken, the address with most connections without a key gives
+ * its oldest up for a new one. So whoever wants to keep an honest client out, which needs some
+ * milliseconds from its first packet to its key, has to open all places anew within these, or has
+ * to come from very many addresses.
  */
 export class OpenConnections {
   readonly #max: number;
   readonly #byAddress = new Map<string, OpenConnection>();
+  readonly #strangers = new Strangers();
 
   constructor(max: number) {
     this.#max = max;
@@ -33,11 +60,9 @@ export class OpenConnections {
   add(tcp: Socket): OpenConnection | null {
     const key = keyOf(tcp);
     if (key === null || (this.size >= this.#max && !this.#makeRoom())) return null;
-    const connection: OpenConnection = { tcp, peer: tcp.remoteAddress ?? '', proved: false };
+    const connection = new OpenConnection(tcp, this.#strangers);
     this.#byAddress.set(key, connection);
-    tcp.once('close', () => {
-      if (this.#byAddress.get(key) === connection) this.#byAddress.delete(key);
-    });
+    tcp.once('close', () => this.#forget(key, connection));
     return connection;
   }
 
@@ -52,14 +77,52 @@ export class OpenConnections {
   }
 
   #makeRoom(): boolean {
-    for (const [key, { tcp, proved }] of this.#byAddress) {
-      if (proved) continue;
-      this.#byAddress.delete(key);
-      tcp.destroy();
-      return true;
-    }
-    return false;
+    const connection = this.#strangers.leastWelcome();
+    if (connection === undefined) return false;
+    const key = keyOf(connection.tcp);
+    if (key !== null) this.#forget(key, connection);
+    this.#strangers.delete(connection);
+    connection.tcp.destroy();
+    return true;
   }
+
+  #forget(key: string, connection: OpenConnection): void {
+    this.#strangers.delete(connection);
+    if (this.#byAddress.get(key) === connection) this.#byAddress.delete(key);
+  }
+}
+
+/** Connections whose clients have shown no key yet, by address, oldest first. */
+class Strangers {
+  readonly #groups = new Map<string, Set<OpenConnection>>();
+
+  add(connection: OpenConnection): void {
+    const group = groupOf(connection.peer);
+    const set = this.#groups.get(group) ?? new Set();
+    set.add(connection);
+    this.#groups.set(group, set);
+  }
+
+  delete(connection: OpenConnection): void {
+    const group = groupOf(connection.peer);
+    const set = this.#groups.get(group);
+    set?.delete(connection);
+    if (set?.size === 0) this.#groups.delete(group);
+  }
+
+  leastWelcome(): OpenConnection | undefined {
+    let largest: ReadonlySet<OpenConnection> = new Set();
+    for (const set of this.#groups.values()) if (set.size > largest.size) largest = set;
+    const [oldest] = largest;
+    return oldest;
+  }
+}
+
+function groupOf(address: string): string {
+  // Shortened forms are not worth the trouble: the worst is that two networks share a group.
+  return isIPv6(address) && !address.startsWith('::')
+    ? address.split(':', IPV6_GROUPS).join(':')
+    : address;
 }
 
 function keyOf({ remoteAddress, remotePort }: Socket): string | null {

@@ -126,7 +126,8 @@ export class ReceiverServer {
     tcp.on('error', () => undefined);
     const timer = setTimeout(() => tcp.destroy(), this.#handshakeMs);
     try {
-      connection.peer = (await readProxyHeader(tcp)) ?? connection.peer;
+      const peer = await readProxyHeader(tcp);
+      if (peer !== null) connection.peer = peer;
       return !tcp.destroyed;
     } catch (error) {
       tcp.destroy();

@@ -135,7 +135,7 @@ export class Session {
       switch (event.is) {
         case 'body': {
           this.#app = event.head.app;
-          this.#connection.proved = true;
+          this.#connection.prove();
           clearTimeout(this.#timer);
           this.#timer = setTimeout(
             () => this.#abandon('the data did not come in time'),

@@ -95,7 +95,7 @@ export class Exchange {
       return ANSWERS[request.refused];
     }
     const { head, body } = request;
-    this.#connection.proved = true;
+    this.#connection.prove();
     this.#app = head.app;
     try {
       const opened = await openDelivery(this.#parts, head, body, this.#left.signal);
