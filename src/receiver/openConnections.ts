@@ -23,9 +23,10 @@ export class OpenConnection {
 
   /** A balancer has said whose it really is. */
   set peer(address: string) {
-    this.#strangers.delete(this);
+    // It may be gone by now: then it has no place to be counted for.
+    const isStranger = this.#strangers.delete(this);
     this.#peer = address;
-    this.#strangers.add(this);
+    if (isStranger) this.#strangers.add(this);
   }
 
   /** Its client has shown a key: nobody takes its place any more. */
@@ -103,11 +104,13 @@ class Strangers {
     this.#groups.set(group, set);
   }
 
-  delete(connection: OpenConnection): void {
+  /** @returns whether it was one */
+  delete(connection: OpenConnection): boolean {
     const group = groupOf(connection.peer);
     const set = this.#groups.get(group);
-    set?.delete(connection);
+    const was = set?.delete(connection) ?? false;
     if (set?.size === 0) this.#groups.delete(group);
+    return was;
   }
 
   leastWelcome(): OpenConnection | undefined {

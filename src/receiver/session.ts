@@ -11,6 +11,9 @@ import { type Delivery, openDelivery } from './delivery.js';
 import type { OpenConnection } from './openConnections.js';
 import { type RequestEvent, RequestParser } from './request.js';
 
+/** Why waiting ends; without a reason Node makes an error with a stack for every connection. */
+const OVER = 'over';
+
 /** From the first byte to the end of key and announcement. */
 export const HEAD_DEADLINE_MS = 30_000;
 
@@ -88,7 +91,7 @@ export class Session {
       this.#parts.log.debug({ err: error, app: this.#app }, 'connection lost');
     } finally {
       clearTimeout(this.#timer);
-      this.#left.abort();
+      this.#left.abort(OVER);
       await this.#answering;
       this.#idle.clear();
       await this.#delivery?.discard();
@@ -213,7 +216,7 @@ export class Session {
   #end(lastWords: string | null): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#left.abort();
+    this.#left.abort(OVER);
     this.#idle.clear();
     if (lastWords === null) this.#socket.end();
     else this.#socket.end(lastWords);

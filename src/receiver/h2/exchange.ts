@@ -11,6 +11,9 @@ import { type Delivery, openDelivery } from '../delivery.js';
 import type { OpenConnection } from '../openConnections.js';
 import { readRequest } from './request.js';
 
+/** Why waiting ends; without a reason Node makes an error with a stack for every connection. */
+const OVER = 'over';
+
 export interface H2Parts {
   apps: Apps;
   limits: ReceiverConfig['limits'];
@@ -158,7 +161,7 @@ export class Exchange {
   async #refuse(answer: Answer): Promise<void> {
     if (this.#answered) return;
     this.#answered = true;
-    this.#left.abort();
+    this.#left.abort(OVER);
     this.#parts.meter.refused(answer.reason);
     // What the client learns is true by then: nothing of it is left here.
     await this.#delivery?.discard();
