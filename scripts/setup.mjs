@@ -80,6 +80,27 @@ export function ensureScriptTools() {
   }
 }
 
+/** Chromium, in which the tests of the dashboard click; they find it by `FERRY_TEST_CHROMIUM`. */
+export function ensureChromium() {
+  if (findChromium() === null && which('apt-get') && isRoot) aptInstall('chromium');
+  const program = findChromium();
+  if (program === null) {
+    throw new SetupError(
+      'the tests click in a real browser: apt-get install chromium, or FERRY_TEST_CHROMIUM=/path/to/chrome',
+    );
+  }
+  process.env.FERRY_TEST_CHROMIUM = program;
+}
+
+function findChromium() {
+  const named = process.env.FERRY_TEST_CHROMIUM;
+  if (named !== undefined) return existsSync(named) ? named : null;
+  // Ubuntu's `chromium-browser` is a stub that starts a snap, and no snap runs in a container.
+  for (const name of ['chromium', 'google-chrome']) if (which(name)) return which(name);
+  const mac = '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome';
+  return existsSync(mac) ? mac : null;
+}
+
 /** The same names and order as the program itself uses, and the same proof: it says its version. */
 function findRedis() {
   const candidates = [

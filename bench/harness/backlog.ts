@@ -1,6 +1,6 @@
 import { Redis } from 'ioredis';
 import { freePort } from '../../chaos/freePort.js';
-import type { Bench } from './lab.js';
+import type { Bench, FerryOptions } from './lab.js';
 import { startRedis } from './redis.js';
 
 /** Batches that wait in Redis and spool, with nobody to send them. */
@@ -26,15 +26,15 @@ export async function pileUp(
   const { port, bytes = 200, destination } = options;
   const metrics = await freePort();
   const redis = await startRedis(bench);
-  bench.configure({
+  const ferry: FerryOptions = {
     ports: { replica: port },
     redis,
     ...(destination === undefined ? {} : { destination }),
     journals: [
       `match: fifo/*, to: replica, interval: 60s, flush: {maxBytes: 1B}, limits: {ahead: ${Math.max(64, perRoute)}}`,
     ],
-    more: `metrics: {listen: 127.0.0.1:${metrics}}`,
-  });
+  };
+  bench.configure({ ...ferry, more: `metrics: {listen: 127.0.0.1:${metrics}}` });
   const producer = await bench.ferry('producer');
   for (let n = 1; n <= perRoute; n += 1) {
     await bench.commits(routes, routes, bytes);
@@ -49,6 +49,7 @@ export async function pileUp(
     client.disconnect();
   }
   await bench.end(producer);
+  bench.configure(ferry); // several workers cannot share a port for their metrics
   return { routes, batches: routes * perRoute, bytes };
 }
 

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { batchesCommand } from './batches.js';
 import { configCommand } from './config.js';
+import { dashboardCommand } from './dashboard.js';
 import { doctorCommand } from './doctor.js';
 import { addGlobalOptions } from './options.js';
 import { producerCommand } from './producer.js';
@@ -24,8 +26,10 @@ export function createProgram(): Command {
     runCommand(),
     producerCommand(),
     workerCommand(),
+    dashboardCommand(),
     receiverCommand(),
     statusCommand(),
+    batchesCommand(),
     pauseCommand(),
     resumeCommand(),
     replayCommand(),

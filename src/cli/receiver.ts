@@ -3,6 +3,7 @@ import { loadConfig } from '../config/load.js';
 import { requireReceiver } from '../config/requirements.js';
 import type { Receiver } from '../receiver/receiver.js';
 import { type GlobalOptions, roleLogger } from './options.js';
+import { whileWaiting } from './progress.js';
 import { runRole } from './runRole.js';
 
 /** `ferry receiver`: the far end. */
@@ -19,13 +20,19 @@ export function receiverCommand(): Command {
       const logger = roleLogger(options);
       await runRole({ logger }, async () => {
         const metrics = await startMetrics(config, logger);
-        if (metrics === null) return startReceiver(receiverConfig, logger);
+        const reading = 'reading the index of what was received';
+        if (metrics === null) {
+          return whileWaiting(reading, startReceiver(receiverConfig, logger));
+        }
         let receiver: Receiver | null = null;
         const meter = metrics.receiverMeter({
           connections: () => receiver?.connections() ?? 0,
           apps: () => receiver?.apps() ?? [],
         });
-        const running = await startReceiver(receiverConfig, logger, { meter });
+        const running = await whileWaiting(
+          reading,
+          startReceiver(receiverConfig, logger, { meter }),
+        );
         receiver = running;
         metrics.receiverRuns(running.address);
         const stop = (): Promise<void> => running.stop().finally(() => metrics.stop());

@@ -3,6 +3,7 @@ import { FerryError } from '../common/errors.js';
 import { whereKnown } from '../operator/routeNames.js';
 import { operated } from '../ssl/daemons.js';
 import { commandLogger, type GlobalOptions } from './options.js';
+import { whileWaiting } from './progress.js';
 
 type SkipOptions = GlobalOptions & { reason?: string; all?: boolean };
 
@@ -20,8 +21,9 @@ export function skipCommand(): Command {
       const { configs } = await operated(options.config);
       const { skip } = await import('../operator/skip.js');
       const log = commandLogger(options);
-      const [given] = await whereKnown(configs, (config) =>
-        skip(config, log, name, { sequence, reason }),
+      const [given] = await whileWaiting(
+        'waiting for the producer',
+        whereKnown(configs, (config) => skip(config, log, name, { sequence, reason })),
       );
       const what =
         sequence === null

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { Meter } from './meter.js';
+import type { StartProgress } from './progress.js';
 
 /** A running role of the pipeline: producer, worker, receiver. */
 export interface Role {
@@ -46,6 +47,8 @@ export interface JournalGauges {
 export interface RoleContext {
   logger: Logger;
   meter: Meter;
+  /** Shows long work of the start. Default: nobody looks. */
+  progress?: StartProgress;
 }
 
 /** The embedded Redis, as one of its users holds it. */

@@ -178,7 +178,7 @@ export interface DashboardConfig {
   listen: ListenAddress;
   users: readonly {
     name: string;
-    password: { env: string } | { scrypt: string };
+    password: { env: string } | { file: string } | { scrypt: string };
     readOnly: boolean;
   }[];
 }

@@ -29,6 +29,8 @@ export interface SkipOptions {
   /** The blocked batch; null: all that waits for an orphaned route. */
   sequence: number | null;
   reason: string;
+  /** Who says so, for the audit log; default: the user of this process. */
+  by?: string;
 }
 
 /**
@@ -42,7 +44,7 @@ export async function skip(
   config: FerryConfig,
   log: Logger,
   name: string,
-  { sequence, reason }: SkipOptions,
+  { sequence, reason, by = userInfo().username }: SkipOptions,
 ): Promise<{ route: string } & GivenUp> {
   const here = await routesHere(config);
   // Nothing was ever captured here, so there is no server to be started for it either.
@@ -55,7 +57,7 @@ export async function skip(
     const ask: Ask = {
       id: randomUUID(),
       what: 'skip',
-      ...{ route, sequence, reason, by: userInfo().username },
+      ...{ route, sequence, reason, by },
     };
     const alone = here.includes(route)
       ? () => withoutProducer(config, access, ask, log)

@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { systemCode } from '../common/errors.js';
 import { parseRouteName } from '../common/identity.js';
 import type { Meter } from '../common/meter.js';
+import { NO_PROGRESS, type StartProgress } from '../common/progress.js';
 import type { JournalGauges, ReadyCheck, Role, RoleContext } from '../common/role.js';
 import { Semaphore } from '../common/semaphore.js';
 import type { FerryConfig, JournalConfig } from '../config/model.js';
@@ -64,6 +65,7 @@ class ProducerRole implements Role {
   readonly #access: QueueAccess;
   readonly #log: Logger;
   readonly #meter: Meter;
+  readonly #progress: StartProgress;
   readonly #pipelines = new Map<string, JournalPipeline>();
   readonly #refused = new Set<string>();
   /** By directory: one for all of it, or one for each journal in it. */
@@ -78,11 +80,18 @@ class ProducerRole implements Role {
   #transfers: TransferServer | null = null;
   #bootId = '';
   #looks = 0;
+  #waking: Promise<void> | null = null;
+  #wakeAgain = false;
   #timer: NodeJS.Timeout | undefined;
   #lastActiveAt = performance.now();
   #stopped: Promise<void> | null = null;
 
-  constructor(config: FerryConfig, access: QueueAccess, { logger, meter }: RoleContext) {
+  constructor(
+    config: FerryConfig,
+    access: QueueAccess,
+    { logger, meter, progress = NO_PROGRESS }: RoleContext,
+  ) {
+    this.#progress = progress;
     this.#config = config;
     this.#access = access;
     this.#log = logger.child({ role: 'producer' });
@@ -132,6 +141,7 @@ class ProducerRole implements Role {
         if (rule.kind === 'match' && ruleMatches(rule, name)) this.#discover(join(rule.dir, name));
       }
     }
+    this.#showReading();
     this.#scheduleLook();
     this.#log.info({ journals: this.#pipelines.size }, 'producer started');
   }
@@ -306,12 +316,30 @@ class ProducerRole implements Role {
     void watcher.start();
   }
 
-  /** `ack <route>`, `ask <route>` or `blob <route> <key> <version>`. */
+  /** `ack <route>`, `ask <route>`, `blob <route> <key> <version>` or `wake`. */
   #onNews(news: string): void {
     const [what, route] = news.split(' ');
     if (what === 'ask') this.#desk.look();
+    // Somebody has removed jobs by hand.
+    if (what === 'wake') void this.#wakeSleepers();
     if ((what !== 'ack' && what !== 'blob') || route === undefined) return;
     this.#pipelines.get(parseRouteName(route).journal)?.look();
+  }
+
+  /** With thousands of journals it takes a while until each has been looked at once. */
+  #showReading(): void {
+    const pipelines = [...this.#pipelines.values()];
+    const shown = this.#progress('looking at journals');
+    let done = 0;
+    for (const { firstTurn } of pipelines) {
+      void firstTurn.then(() => {
+        done += 1;
+        shown.at(done, pipelines.length);
+        if (done === pipelines.length) shown.end();
+      });
+    }
+    if (pipelines.length === 0) shown.end();
+    this.#stopListening.push(() => shown.end());
   }
 
   #scheduleLook(): void {
@@ -323,13 +351,29 @@ class ProducerRole implements Role {
 
   async #lookAtPending(): Promise<void> {
     this.#looks += 1;
-    const wake = this.#looks % LOOKS_PER_WAKE === 0;
     this.#desk.look();
     for (const pipeline of this.#pipelines.values()) {
       pipeline.pruneArchive();
-      if (!pipeline.pending || this.#abort.signal.aborted) continue;
-      pipeline.look();
-      if (wake) await pipeline.wake().catch(() => undefined); // Redis is away: the next look comes
+      if (pipeline.pending) pipeline.look();
+    }
+    if (this.#looks % LOOKS_PER_WAKE === 0) await this.#wakeSleepers();
+  }
+
+  #wakeSleepers(): Promise<void> {
+    this.#wakeAgain = true;
+    this.#waking ??= this.#wakeThem().finally(() => {
+      this.#waking = null;
+    });
+    return this.#waking;
+  }
+
+  async #wakeThem(): Promise<void> {
+    while (this.#wakeAgain) {
+      this.#wakeAgain = false;
+      for (const pipeline of this.#pipelines.values()) {
+        if (!pipeline.pending || this.#abort.signal.aborted) continue;
+        await pipeline.wake().catch(() => undefined); // Redis is away: the next look comes
+      }
     }
   }
 }

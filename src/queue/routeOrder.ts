@@ -404,6 +404,11 @@ export class RouteOrder {
     await this.#scripts.ask((redis) => redis.hdel(this.#keys.blobs(route), ...fields));
   }
 
+  /** Jobs are gone that somebody removed by hand: producers bring back what they know of. A hint. */
+  async askForWaking(): Promise<void> {
+    await this.#scripts.ask((redis) => redis.publish(this.#keys.news(), 'wake'));
+  }
+
   async #lease(job: BatchJob, holder: string, ms: number): Promise<boolean> {
     const answer = await this.#scripts.run(
       'renew',

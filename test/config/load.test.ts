@@ -5,7 +5,6 @@ import { parseConfig } from '../../src/config/load.js';
 import type { FerryConfig, WireDestination } from '../../src/config/model.js';
 import { printConfig } from '../../src/config/print.js';
 import { ConfigError } from '../../src/config/problems.js';
-import { unsupported } from '../../src/config/requirements.js';
 import { jsonSchema } from '../../src/config/schema.js';
 import { FULL_CONFIG, MINIMAL_CONFIG } from './samples.js';
 
@@ -82,12 +81,6 @@ test('every documented field is read', () => {
   ]);
   assert.equal(config.receiver?.tls?.clientCaFile, '/etc/ferry/clients.pem');
   assert.equal(config.receiver?.tls?.ticketKeysMs, 12 * 3_600_000);
-});
-
-test('what this version does not do is named', () => {
-  assert.deepEqual(unsupported(load(MINIMAL_CONFIG)), []);
-  const named = unsupported(load(FULL_CONFIG, { FERRY_PASSWORD: 'geheim' }));
-  assert.match(named.join('\n'), /dashboard/);
 });
 
 test('variables are expanded in values, also to numbers, and $$ keeps one as it is', () => {

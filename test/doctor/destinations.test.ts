@@ -155,6 +155,20 @@ describe('ferry doctor looks at destinations', () => {
     assert.match(said(noCa, 'certificate'), /^fail: .*CA file .*ENOENT/);
   });
 
+  it('and says whether one that is to speak HTTP/2 does', async () => {
+    const { port } = await serve(good);
+    const h2 = await listen(
+      createServer({ cert: good.cert, key: good.key, ALPNProtocols: ['h2'] }, (socket) => {
+        socket.on('error', () => undefined).resume();
+      }),
+    );
+    const tls = `tls: {ca: "${good.caFile}"}, dialect: h2`;
+    const spoken = await look(`host: localhost, port: ${h2}, ${KEY}, ${tls}`);
+    assert.match(said(spoken, 'tls'), /^ok: TLSv1.3, HTTP\/2/);
+    const not = await look(`host: localhost, port: ${port}, ${KEY}, ${tls}`);
+    assert.match(said(not, 'tls'), /^fail: TLSv1.3, but no HTTP\/2 -> write: dialect: acked/);
+  });
+
   it('and says what is wrong with a key file, and never what is in it', async () => {
     const text = readFileSync(patient.path('key'), 'utf8').trim();
     const cases: [content: string | null, mode: number, expected: RegExp][] = [

@@ -66,13 +66,14 @@ async function checkCopies(
   }
 }
 
-type Peer = Pick<Endpoint, 'host' | 'port' | 'tls'>;
+type Peer = Pick<Endpoint, 'host' | 'port' | 'tls'> & { dialect: WireDestination['dialect'] };
 
 async function checkPeer(destination: WireDestination, findings: Findings): Promise<void> {
   let peer: Peer;
   try {
     const tls = await readTrust(destination);
-    peer = { host: await readHost(destination), port: destination.port, tls };
+    const { port, dialect } = destination;
+    peer = { host: await readHost(destination), port, tls, dialect };
   } catch (error) {
     const isHost = error instanceof FerryError && error.code === 'HOST_FILE_MISSING';
     findings.error(isHost ? 'host name' : 'certificate', error);
@@ -144,11 +145,15 @@ async function checkTls(
       socket,
       secureContext: secureContextFor(peer),
       servername: isIP(name) === 0 ? name : '',
+      ...(peer.dialect === 'h2' ? { ALPNProtocols: ['h2'] } : {}),
       // Judged below, with the certificate in hand.
       rejectUnauthorized: false,
     });
     await settled(secure, 'secureConnect', limitMs, peer);
-    findings.ok('tls', secure.getProtocol() ?? 'handshake done');
+    const protocol = secure.getProtocol() ?? 'handshake done';
+    if (peer.dialect !== 'h2') findings.ok('tls', protocol);
+    else if (secure.alpnProtocol === 'h2') findings.ok('tls', `${protocol}, HTTP/2`);
+    else findings.fail('tls', `${protocol}, but no HTTP/2`, 'write: dialect: acked');
     return secure;
   } catch (error) {
     secure?.destroy();

@@ -1,7 +1,6 @@
 /** The program, its user and its configuration. */
 import { stat } from 'node:fs/promises';
 import type { FerryConfig } from '../../config/model.js';
-import { unsupported } from '../../config/requirements.js';
 import { count, type Examination } from './examination.js';
 import { currentUser, exists, userName } from './system.js';
 
@@ -41,11 +40,9 @@ export function programExaminations(config: FerryConfig): Examination[] {
           count(config.journals.length, 'journal rule'),
           count(config.destinations.size, 'destination'),
           ...(config.receiver === null ? [] : ['a receiver']),
+          ...(config.dashboard === null ? [] : ['a dashboard']),
         ];
         findings.ok('configuration', `valid: ${counts.join(', ')}`);
-        for (const missing of unsupported(config)) {
-          findings.warn('configuration', `not in this version: ${missing}`, 'take it out');
-        }
         await checkSecretsInFile(config, findings);
       },
     },

@@ -472,10 +472,12 @@ async function create(dir: string, fileSystem: FileSystem, journal: string): Pro
   };
 }
 
+/** For good, before anything stands in its place: its end must not come back behind that. */
 async function cutTail(path: string, fileSystem: FileSystem, end: number): Promise<void> {
   const handle = await fileSystem.open(path, constants.O_RDWR);
   try {
     await handle.truncate(end);
+    await handle.sync();
   } finally {
     await handle.close();
   }

@@ -43,7 +43,6 @@ export class Exchange {
   readonly #idle: Deadline;
   /** The client is gone, or has got its answer. */
   readonly #left = new AbortController();
-  #slow: NodeJS.Timeout | undefined;
   #delivery: Delivery | null = null;
   #app = '';
   /** An answer was given: nothing that still comes matters. */
@@ -65,7 +64,7 @@ export class Exchange {
     this.#idle = new Deadline((ms) => {
       // A limit of ours holds the client back: that is not its idleness.
       if (this.#delivery?.isPaced === true) this.#idle.arm(ms);
-      else this.#expire();
+      else void this.#refuse(ANSWERS.slow);
     });
   }
 
@@ -82,7 +81,6 @@ export class Exchange {
       this.#parts.log.debug({ err: error, app: this.#app }, 'request lost');
     } finally {
       this.#idle.clear();
-      clearTimeout(this.#slow);
       await this.#delivery?.discard();
     }
   }
@@ -125,12 +123,16 @@ export class Exchange {
   async #receive(delivery: Delivery, bytes: number): Promise<Answer | 'lost' | null> {
     const stream = this.#stream;
     this.#idle.arm(this.#parts.limits.idleMs);
-    this.#slow = setTimeout(() => this.#expire(), bodyDeadlineMs(bytes));
-    if (this.#headers.expect === '100-continue') stream.additionalHeaders({ ':status': 100 });
+    const endsAt = performance.now() + bodyDeadlineMs(bytes);
+    if (this.#headers.expect === '100-continue' && !isGone(stream)) {
+      stream.additionalHeaders({ ':status': 100 });
+    }
     let received = 0;
     try {
       for await (const chunk of stream.iterator({ destroyOnReturn: false })) {
         if (this.#answered) return 'lost';
+        // Bytes that come too seldom have the idle limit.
+        if (performance.now() > endsAt) return ANSWERS.slow;
         this.#idle.touch();
         received += (chunk as Buffer).length;
         const refused = await delivery.write(chunk as Buffer);
@@ -141,14 +143,9 @@ export class Exchange {
       if (!isGone(stream) && !this.#answered) throw error;
     } finally {
       this.#idle.clear();
-      clearTimeout(this.#slow);
     }
     const whole = !isGone(stream) && !this.#answered && received === bytes;
     return whole ? null : 'lost';
-  }
-
-  #expire(): void {
-    void this.#refuse(ANSWERS.slow);
   }
 
   #confirm(): void {
