@@ -67,20 +67,22 @@ afterEach(async () => {
 });
 
 describe('with ack: applied', () => {
-  test('the T comes when the command has done the batch, and not before', async () => {
-    const site = await Site.waiting();
-    let confirmed = false;
-    const shipped = ship(site.port, 'a', claim(1, 0, 'a')).then(() => {
-      confirmed = true;
+  for (const dialect of ['acked', 'h2'] as const) {
+    test(`the confirmation comes when the command has done the batch, and not before: ${dialect}`, async () => {
+      const site = await Site.waiting();
+      let confirmed = false;
+      const shipped = ship(site.port, 'a', claim(1, 0, 'a'), undefined, { dialect }).then(() => {
+        confirmed = true;
+      });
+      await site.stored(1);
+      assert.equal(confirmed, false);
+      assert.equal(site.applied, '');
+      site.go();
+      await shipped;
+      assert.equal(site.applied, 'a');
+      assert.equal(readFileSync(join(site.receiver.folder(), 'applied'), 'latin1'), '1\n');
     });
-    await site.stored(1);
-    assert.equal(confirmed, false);
-    assert.equal(site.applied, '');
-    site.go();
-    await shipped;
-    assert.equal(site.applied, 'a');
-    assert.equal(readFileSync(join(site.receiver.folder(), 'applied'), 'latin1'), '1\n');
-  });
+  }
 
   test('a sender learns that the command fails, and its repeat is confirmed when it is mended', async () => {
     const site = await Site.failing();

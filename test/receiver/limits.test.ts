@@ -86,6 +86,17 @@ describe('the limits of an app', () => {
     assert.deepEqual(one.batches('other.r'), ['c']);
   });
 
+  test('a rate is the same over HTTP/2', async () => {
+    const one = await limited({ requestsPerMinute: 2 });
+    const h2 = { dialect: 'h2' } as const;
+    await ship(one.port, 'a', claim(1, 0, 'a'), undefined, h2);
+    await ship(one.port, 'b', claim(2, 1, 'b'));
+    const error = await refusal(ship(one.port, 'c', claim(3, 2, 'c'), undefined, h2));
+    assert.equal(error.code, 'RECEIVER_LIMIT');
+    assert.match(error.message, /too-many-requests, again in (30|29|28) s$/);
+    assert.deepEqual(one.batches(), ['a', 'b']);
+  });
+
   test('such a refusal blocks no route and causes no repeat of the batch before', async () => {
     const one = await limited({ requestsPerMinute: 1 });
     await ship(one.port, 'a', claim(1, 0, 'a'));
