@@ -11,6 +11,7 @@ import { runCommand } from './run.js';
 import { skipCommand } from './skip.js';
 import { statusCommand } from './status.js';
 import { pauseCommand, replayCommand, resumeCommand } from './verdict.js';
+import { verifyCommand } from './verify.js';
 import { workerCommand } from './worker.js';
 
 /** The whole command line. Usage errors are thrown as CommanderError, after their message. */
@@ -34,6 +35,7 @@ export function createProgram(): Command {
     resumeCommand(),
     replayCommand(),
     skipCommand(),
+    verifyCommand(),
     doctorCommand(),
     configCommand(),
     sslCommand(),

@@ -41,6 +41,8 @@ export interface JournalGauges {
     /** Null: nothing waits. */
     oldestSealedAtMs: number | null;
     blocked: boolean;
+    /** Redis and the spool chained the digests of what is confirmed to different ends. */
+    chainDiffers: boolean;
   }[];
 }
 

@@ -133,10 +133,11 @@ export class JournalPipeline {
       waitingBytes: spool.waitingBytes,
       limitBytes: this.journal.limits.spoolBytes,
       archive: this.#archive?.gauge ?? null,
-      routes: this.#routes.map(({ route, destination, isBlocked }) => ({
+      routes: this.#routes.map(({ route, destination, isBlocked, chainDiffers }) => ({
         route,
         ...spool.waiting(destination),
         blocked: isBlocked,
+        chainDiffers,
       })),
     };
   }

@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { chained } from '../common/chain.js';
 import { crashPoint } from '../common/crashPoints.js';
 import { asError, FerryError, systemCode } from '../common/errors.js';
 import { type FileSystem, nodeFileSystem } from '../common/fileSystem.js';
@@ -209,6 +210,7 @@ export class BatchStore {
       sha256,
       bytes,
       part: incoming.name,
+      ...(claim !== null && { chain: await this.#chain(claim, sha256, staged) }),
     };
     records.push(record);
     if (claim !== null) {
@@ -226,17 +228,40 @@ export class BatchStore {
   ): Promise<{ decision: Decision; held: Held | null }> {
     const { stream, sequence } = claim;
     const last = staged.get(stream)?.sequence ?? this.#streams.last(stream);
-    const inGroup = staged.get(`${stream}.${sequence}`);
-    let held = inGroup ?? this.#streams.held(stream, sequence);
-    if (held === 'unknown') held = await this.#heldInIndex(stream, sequence);
+    const held = await this.#held(stream, sequence, staged);
     return { decision: decideBatch(claim, last, held?.sha256 ?? null, sha256), held };
+  }
+
+  /** Behind what the sender has confirmed: it may have given up what we took all the same. */
+  async #chain(
+    { stream, previous }: Claim,
+    sha256: string,
+    staged: ReadonlyMap<string, BatchRecord>,
+  ): Promise<string> {
+    const before = previous === 0 ? null : await this.#held(stream, previous, staged);
+    return chained(before?.chain ?? '', sha256);
+  }
+
+  async #held(
+    stream: string,
+    sequence: number,
+    staged: ReadonlyMap<string, BatchRecord>,
+  ): Promise<Held | null> {
+    const inGroup = staged.get(`${stream}.${sequence}`);
+    if (inGroup?.chain !== undefined) return { ...inGroup, chain: inGroup.chain };
+    const held = this.#streams.held(stream, sequence);
+    return held === 'unknown' ? this.#heldInIndex(stream, sequence) : held;
   }
 
   /** Reads the whole index: seconds for a million batches, and seldom. */
   async #heldInIndex(stream: string, sequence: number): Promise<Held | null> {
+    const streams = new Streams();
     let found: Held | null = null;
     await RecordLog.scan<BatchRecord>(this.#log.path, this.#fs, (record) => {
-      if (record.stream === stream && record.sequence === sequence) found = record;
+      if (record.stream !== stream || found !== null) return;
+      streams.add(record);
+      const held = streams.held(stream, record.sequence);
+      if (record.sequence === sequence && held !== 'unknown') found = held;
     });
     return found;
   }

@@ -1,13 +1,14 @@
+import { chained } from '../common/chain.js';
 import type { BatchRecord } from './batchRecord.js';
 
 /**
- * Batches remembered in memory per stream. Older duplicates come only after a loss of Redis or a replay;
+ * Batches kept in memory per stream. Older duplicates come only after a loss of Redis or a replay;
  * they are looked up in the index file.
  */
 const RECENT_MAX = 1_024;
 
-/** What is held under a sequence: the receiver's own number and the bytes' SHA-256. */
-export type Held = Pick<BatchRecord, 'number' | 'sha256'>;
+/** What is known of a batch that is held. */
+export type Held = Pick<BatchRecord, 'number' | 'sha256'> & { chain: string };
 
 interface StreamState {
   last: number;
@@ -25,9 +26,11 @@ export class Streams {
       state = { last: 0, recent: new Map() };
       this.#states.set(record.stream, state);
     }
-    state.last = record.sequence;
-    const { number, sha256 } = record;
-    state.recent.set(record.sequence, { number, sha256 });
+    const { number, sha256, sequence, previous } = record;
+    // Records of a version without chains stand before all others: what they follow is in memory.
+    const chain = record.chain ?? chained(state.recent.get(previous)?.chain ?? '', sha256);
+    state.last = sequence;
+    state.recent.set(sequence, { number, sha256, chain });
     if (state.recent.size > RECENT_MAX) {
       const [oldest] = state.recent.keys();
       if (oldest !== undefined) state.recent.delete(oldest);

@@ -8,8 +8,8 @@
  * archive, until that has it. `apply` drops it from the table when the last of these ends; whoever
  * deletes files looks at the table.
  */
+import { beginChain, type Chain, chained, extended } from '../../common/chain.js';
 import { FerryError } from '../../common/errors.js';
-import { chained } from './chain.js';
 import type { Checkpoint, Fact, FactPlace } from './facts.js';
 import type {
   PendingBlob,
@@ -44,6 +44,8 @@ export class SpoolState {
   /** Of the last batch, published or not, and of the one before it: a seal may be superseded. */
   chain = '';
   chainBefore = '';
+  /** The first batch that `chain` covers. */
+  chainSince = 1;
 
   /** The state as the first record of a new segment. */
   checkpoint(): Checkpoint {
@@ -66,6 +68,7 @@ export class SpoolState {
       archived: this.archived,
       chain: this.chain,
       chainBefore: this.chainBefore,
+      chainSince: this.chainSince,
     };
   }
 
@@ -141,10 +144,16 @@ export class SpoolState {
         this.unfinished = this.unfinished.filter((_, index) => index !== done);
         return;
       }
+      case 'confirmedAfterAll':
+        this.#takeSkipBack(fact.d);
+        return;
       case 'stream':
         this.stream = fact.id;
         this.streamSince = this.routes.size === 0 ? this.last + 1 : this.lowestAck() + 1;
-        for (const route of this.routes.values()) route.previous = 0;
+        for (const route of this.routes.values()) {
+          route.previous = 0;
+          route.chain = beginChain(route.acked + 1);
+        }
         return;
       case 'blob':
         this.blobVersion = Math.max(this.blobVersion, fact.version);
@@ -192,6 +201,7 @@ export class SpoolState {
         const seq = Math.min(fact.seq, this.last);
         if (seq <= route.acked) return;
         const done = this.#between(route.acked, seq);
+        route.chain = this.#chainThrough(route, seq);
         route.ackedBatches += seq - route.acked;
         route.ackedBytes += done;
         route.acked = seq;
@@ -270,7 +280,43 @@ export class SpoolState {
       skippedBatches: 0,
       skippedBytes: 0,
       lastVerdict: null,
+      chain: beginChain(acked + 1),
     });
+    this.#prune();
+  }
+
+  /** The chain of a route that has confirmed everything up to there. */
+  #chainThrough(route: RouteMark, through: number): Chain {
+    let { chain } = route;
+    for (let seq = route.acked + 1; seq <= through; seq += 1) {
+      const batch = this.batches.get(seq);
+      // Nobody can say what is missing here (a damaged spool); the receiver's side will tell.
+      if (batch === undefined) chain = beginChain(through + 1, through);
+      else chain = extended(chain, seq, batch.sha256);
+    }
+    return chain;
+  }
+
+  /**
+   * Somebody confirmed a batch between the operator's word and Redis's hearing of it. It counts as
+   * confirmed: the far side has it, and what is sent next says so.
+   */
+  #takeSkipBack(destination: string): void {
+    const route = this.routes.get(destination);
+    const skip = this.unfinished.find((one) => one.destination === destination);
+    if (route === undefined || skip === undefined || skip.sha256 === null) return;
+    const { to, bytes, sha256 } = skip;
+    const range = route.skipped.at(-1);
+    if (range?.[1] !== to || route.acked !== to) return;
+    const others = route.skipped.slice(0, -1);
+    route.skipped = range[0] === to ? others : [...others, [range[0], to - 1]];
+    route.skippedBatches -= 1;
+    route.skippedBytes -= bytes;
+    route.ackedBatches += 1;
+    route.ackedBytes += bytes;
+    route.previous = to;
+    route.confirmed = to;
+    route.chain = extended(route.chain, to, sha256);
     this.#prune();
   }
 
@@ -287,6 +333,7 @@ export class SpoolState {
     if (superseded !== undefined) {
       this.captured -= superseded.bytes;
       this.chain = this.chainBefore;
+      this.chainSince = Math.min(this.chainSince, fact.seq);
       // Keeps the table ascending: a changed value would stay in its place, which is right too.
       this.batches.delete(fact.seq);
     }
@@ -326,13 +373,19 @@ export class SpoolState {
     this.blobs.clear();
     for (const blob of from.blobs) this.blobs.set(blob.link, blob);
     this.routes.clear();
-    for (const route of from.routes) this.routes.set(route.destination, { ...route });
+    for (const route of from.routes) {
+      // A version that knows no chain may have confirmed something since.
+      const known = route.chain?.through === route.previous ? route.chain : null;
+      const chain = known ?? beginChain(route.acked + 1, route.previous);
+      this.routes.set(route.destination, { ...route, chain });
+    }
     this.batches.clear();
     for (const batch of from.batches) this.batches.set(batch.sequence, batch);
     this.unfinished = from.unfinished ?? [];
     this.archived = from.archived ?? null;
     this.chain = from.chain ?? '';
     this.chainBefore = from.chainBefore ?? '';
+    this.chainSince = from.chainSince ?? from.last + 1;
   }
 
   #renameInBlobs(was: string, now: string): void {
