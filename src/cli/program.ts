@@ -4,10 +4,11 @@ import { configCommand } from './config.js';
 import { addGlobalOptions } from './options.js';
 import { producerCommand } from './producer.js';
 import { receiverCommand } from './receiver.js';
+import { replayCommand } from './replay.js';
 import { runCommand } from './run.js';
 import { skipCommand } from './skip.js';
 import { statusCommand } from './status.js';
-import { pauseCommand, replayCommand, resumeCommand } from './verdict.js';
+import { pauseCommand, resumeCommand } from './verdict.js';
 import { workerCommand } from './worker.js';
 
 /** The whole command line. Usage errors are thrown as CommanderError, after their message. */

@@ -70,7 +70,10 @@ export interface OpenRequest {
   route: string;
   stream: string;
   generation: number;
-  /** Before the first begin: a lease from before a loss of Redis may still be alive. */
+  /**
+   * Before the first begin: a lease from before a loss of Redis may still be alive. One that Redis
+   * knows of is waited for in any case.
+   */
   waitMs: number;
   intervalMs: number;
   /** 0: for ever. */

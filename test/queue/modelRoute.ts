@@ -88,8 +88,11 @@ export class RouteModel {
     s.run = THIS_RUN;
     s.interval = r.intervalMs;
     s.maxAttempts = r.maxAttempts;
-    if (r.waitMs > 0) s.notBefore = this.now + r.waitMs;
-    else if (r.reset !== undefined) s.notBefore = 0;
+    const wait = r.waitMs > 0 ? this.now + r.waitMs : 0;
+    if (r.reset !== undefined) {
+      // Whoever has the lease loses it, and may be sending until its end.
+      s.notBefore = Math.max(wait, before?.lease ?? 0, before?.notBefore ?? 0);
+    } else if (wait > 0) s.notBefore = wait;
     if (r.paused !== undefined) s.paused = r.paused;
     this.stored = s;
     return { is: 'open', head: s.head, tail: s.tail };
@@ -331,6 +334,13 @@ export class Wire {
     }
     this.#last = job.sequence;
     this.#senders = [{ job, holder, until: now + LEASE_MS }];
+  }
+
+  /** The operator has everything from there sent again, in order. */
+  replays(head: number): void {
+    assert.ok(head <= this.passed, `${head} was never delivered`);
+    this.#rewoundTo = head;
+    this.#answered = 0;
   }
 
   /** @param recorded last sequence whose ack the spool remembers */

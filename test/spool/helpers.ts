@@ -52,6 +52,6 @@ export function stateOf(view: SpoolView) {
     blobs: [...view.pendingBlobs()],
     archivedThrough: view.archivedThrough,
     chainHead: view.chainHead,
-    unfinished: [...view.unfinishedSkips()],
+    unfinished: [...view.unfinishedVerdicts()],
   };
 }

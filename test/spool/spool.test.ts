@@ -249,9 +249,9 @@ test('skip passes a batch without calling it confirmed', async (t) => {
   assert.equal(spool.batch(1)?.sequence, 1, 'still the last confirmed one');
   assert.deepEqual(spool.waiting('r'), { batches: 1, bytes: 5, oldestSealedAtMs: options.now() });
   const unfinished = () =>
-    [...spool.unfinishedSkips()].map(({ from, to, bytes }) => [from, to, bytes]);
+    [...spool.unfinishedVerdicts()].map(({ from, to, bytes }) => [from, to, bytes]);
   assert.deepEqual(unfinished().flat(), [2, 2, 5, 3, 3, 5]);
-  await spool.recordSkipFinished('r');
+  await spool.recordFinished('r');
   assert.deepEqual(unfinished(), [[3, 3, 5]]);
   await spool.newStream();
   assert.equal(spool.route('r')?.previous, 0);
@@ -452,7 +452,7 @@ test('after any run of operations a re-opened spool knows the same', async (t) =
             await spool.recordVerdict(step.d, { kind: 'skip', sequence: step.seq });
             break;
           case 'finish':
-            await spool.recordSkipFinished(step.d);
+            await spool.recordFinished(step.d);
             break;
           case 'pause':
             await spool.recordVerdict(step.d, { kind: 'pause' });
