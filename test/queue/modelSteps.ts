@@ -108,6 +108,13 @@ const episode: fc.Arbitrary<Step[]> = fc.oneof(
   { weight: 2, arbitrary: fc.tuple(resume) },
   { weight: 3, arbitrary: fc.tuple(blocked, skip).map(([steps, word]) => [...steps, word]) },
   { weight: 1, arbitrary: fc.tuple(skip) },
+  // Somebody retries it after the spool knows that it is given up.
+  {
+    weight: 1,
+    arbitrary: fc
+      .tuple(blocked, fc.constant<Step>({ do: 'skip', killed: true }), begin, look)
+      .map(([steps, ...rest]) => [...steps, ...rest]),
+  },
   { weight: 2, arbitrary: fc.tuple(replay) },
   { weight: 1, arbitrary: fc.tuple(begin, replay, begin, pass, begin, ack) },
   {
