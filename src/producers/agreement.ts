@@ -1,5 +1,5 @@
 import type { RouteState } from '../queue/routeOrder.js';
-import { isLeftOut, isSkipped } from './spool/replayState.js';
+import { isLeftOut, isSkipped, nextLeftOut } from './spool/replayState.js';
 import type { RouteMark, SpoolView } from './spool/types.js';
 
 /** Where a route is: at its first undelivered batch, or somewhere in a replay. */
@@ -15,8 +15,8 @@ export interface Place {
 export function placeOf(mark: RouteMark): Place {
   const { replay } = mark;
   if (replay === null) return { acked: mark.acked, previous: mark.previous, through: null };
-  let through = replay.acked + 1;
-  while (through < replay.to && !isLeftOut(mark, through + 1)) through += 1;
+  const leftOut = nextLeftOut(mark, replay.acked);
+  const through = Math.min(replay.to, (leftOut ?? Number.POSITIVE_INFINITY) - 1);
   return {
     acked: replay.acked,
     previous: confirmedBefore(mark, replay.acked + 1),

@@ -23,6 +23,12 @@ failOnLeaks();
 const LARGE_BYTES = 300_000;
 const RESTORED_FROM = 3;
 
+type Options = Partial<SenderOptions> & {
+  attempts?: number;
+  /** `limits.queued` */
+  queued?: string;
+};
+
 /** A sender and a receiver of ours, which can be restored from an older copy of its data. */
 class Restorable {
   readonly site: Site;
@@ -33,32 +39,28 @@ class Restorable {
 
   private constructor(
     site: Site,
-    private readonly options: Partial<SenderOptions> & { attempts?: number } = {},
+    private readonly options: Options,
   ) {
     this.site = site;
     this.writer = new Writer(site.path('fifo/foo'));
   }
 
-  static async make(
-    options: Partial<SenderOptions> & { attempts?: number } = {},
-  ): Promise<Restorable> {
-    const it = new Restorable(await Site.make(), options);
-    await it.up();
-    await it.configure();
-    return it;
+  static async make(options: Options = {}): Promise<Restorable> {
+    const made = new Restorable(await Site.make(), options);
+    await made.up();
+    await made.configure();
+    return made;
   }
 
-  async configure(more: Partial<SenderOptions> = {}, subdir = '.'): Promise<void> {
-    const { attempts = 0, ...options } = this.options;
-    const options_ = {
+  async configure(): Promise<void> {
+    const { attempts = 0, queued = '1MiB', ...options } = this.options;
+    await this.site.configure({
       destinations: { replica: { port: this.port } },
       journals: [
-        `name: foo, path: fifo/foo, to: replica, interval: 100ms, attempts: ${attempts}, flush: {maxBytes: 1}`,
+        `name: foo, path: fifo/foo, to: replica, interval: 100ms, attempts: ${attempts}, flush: {maxBytes: 1}, limits: {queued: ${queued}}`,
       ],
       ...options,
-      ...more,
-    };
-    await this.site.configure(options_, subdir);
+    });
   }
 
   async up(env: Record<string, string> = {}): Promise<void> {
@@ -172,8 +174,9 @@ describe('ferry replay --from', () => {
     assert.equal((await r.route()).archivedFrom, 1);
   });
 
-  it('sends what the receiver still has too, which stores nothing twice; payloads: redis', async () => {
-    const r = await Restorable.make({ payloads: 'redis' });
+  it('sends what the receiver still has too, which stores nothing twice; through Redis', async () => {
+    // Small batches in chunks, large ones through the window.
+    const r = await Restorable.make({ payloads: 'redis', queued: '100KiB' });
     await r.site.start('run');
     await r.restored(3);
     const { code, stderr } = await r.replay(['--from', '1', '--yes']);

@@ -23,12 +23,26 @@ export function isLeftOut(mark: Skipping, sequence: number): boolean {
   return isSkipped(mark, sequence) && mark.replay?.named.includes(sequence) !== true;
 }
 
+/** The first one of the present replay behind `sequence` that does not go out; null: none. */
+export function nextLeftOut(mark: Skipping, sequence: number): number | null {
+  for (const [from, to] of mark.skipped) {
+    // A replay may be long, but few of it are given up, and fewer named.
+    for (let seq = Math.max(from, sequence + 1); seq <= to; seq += 1) {
+      if (isLeftOut(mark, seq)) return seq;
+    }
+  }
+  return null;
+}
+
 /** Batches of the replay that are not confirmed yet. */
 export function replayLeft(mark: Skipping): number {
   const { replay } = mark;
   if (replay === null) return 0;
-  let left = 0;
-  for (let seq = replay.acked + 1; seq <= replay.to; seq += 1) if (!isLeftOut(mark, seq)) left += 1;
+  const behind = (from: number, to: number): number =>
+    Math.max(0, Math.min(to, replay.to) - Math.max(from, replay.acked + 1) + 1);
+  let left = behind(replay.from, replay.to);
+  for (const [from, to] of mark.skipped) left -= behind(from, to);
+  for (const sequence of replay.named) left += behind(sequence, sequence);
   return left;
 }
 
