@@ -76,13 +76,18 @@ export async function planReplay(
   return await plan(store, mark, route, {
     from,
     to,
-    named: namedIn(mark, from, to, wanted.named),
+    named: namedIn(mark, from, to, wanted),
     last: spool.lastSequence,
   });
 }
 
-function namedIn(mark: RouteMark, from: number, to: number, named: readonly number[]): number[] {
-  for (const sequence of named) {
+function namedIn(
+  mark: RouteMark,
+  from: number,
+  to: number,
+  wanted: Pick<Wanted, 'from' | 'to' | 'named'>,
+): number[] {
+  for (const sequence of wanted.named) {
     if (sequence >= from && sequence <= to && isSkipped(mark, sequence)) continue;
     throw refusal(
       'REPLAY_NOT_GIVEN_UP',
@@ -92,8 +97,9 @@ function namedIn(mark: RouteMark, from: number, to: number, named: readonly numb
     );
   }
   // Whoever begins or ends with one means it.
-  const ends = [from, to].filter((sequence) => isSkipped(mark, sequence));
-  return [...new Set([...named, ...ends])].sort((a, b) => a - b);
+  const said = [wanted.from ?? 0, wanted.to ?? 0, ...wanted.named];
+  const named = said.filter((sequence) => isSkipped(mark, sequence));
+  return [...new Set(named)].sort((a, b) => a - b);
 }
 
 function checkedRange(
@@ -264,20 +270,16 @@ export async function recordReplay(
   { spool }: ReplayParts,
   destination: string,
   { from, to, bytes }: Replayed,
-  { from: wanted, named, by }: Wanted,
+  wanted: Wanted,
 ): Promise<void> {
-  if (wanted === null) await spool.recordVerdict(destination, { kind: 'replayed', by });
-  else {
-    const mark = spool.route(destination);
-    const all = mark === undefined ? named : namedIn(mark, from, to, named);
-    await spool.recordVerdict(destination, {
-      kind: 'replay',
-      sequence: from,
-      to,
-      bytes,
-      named: all,
-      by,
-    });
+  const { by } = wanted;
+  const mark = spool.route(destination);
+  if (wanted.from === null || mark === undefined) {
+    await spool.recordVerdict(destination, { kind: 'replayed', by });
+  } else {
+    const named = namedIn(mark, from, to, wanted);
+    const verdict = { kind: 'replay', sequence: from, to, bytes, named, by } as const;
+    await spool.recordVerdict(destination, verdict);
   }
   crashPoint('replay.recorded');
 }
