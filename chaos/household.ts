@@ -137,8 +137,8 @@ export class Child {
   }
 
   /** The first match in its output; fails when it ends or is silent for too long. */
-  async line(pattern: RegExp): Promise<RegExpExecArray> {
-    const deadline = performance.now() + LINE_DEADLINE_MS;
+  async line(pattern: RegExp, deadlineMs = LINE_DEADLINE_MS): Promise<RegExpExecArray> {
+    const deadline = performance.now() + deadlineMs;
     for (;;) {
       const isLast = this.#isOver || performance.now() > deadline;
       const match = pattern.exec(this.opening);

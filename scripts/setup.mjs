@@ -57,6 +57,16 @@ export function ensureOpenssl() {
   throw new SetupError('the tests need the openssl program: apt-get install openssl');
 }
 
+/** The `curl` command line with HTTP/2: a client that is not ours. */
+export function ensureCurl() {
+  const speaksH2 = () =>
+    /^Features:.*\bHTTP2\b/m.test(String(spawnSync('curl', ['-V']).stdout ?? ''));
+  if (speaksH2()) return;
+  if (which('apt-get') && isRoot) aptInstall('curl');
+  if (speaksH2()) return;
+  throw new SetupError('the tests need a curl that speaks HTTP/2: apt-get install curl');
+}
+
 /** `pgrep` and `inotifywait`, with which scripts start daemons; the tests run such scripts. */
 export function ensureScriptTools() {
   for (const [program, name] of [
@@ -68,6 +78,27 @@ export function ensureScriptTools() {
     if (which(program)) continue;
     throw new SetupError(`the tests need the ${program} program: apt-get install ${name}`);
   }
+}
+
+/** Chromium, in which the tests of the dashboard click; they find it by `FERRY_TEST_CHROMIUM`. */
+export function ensureChromium() {
+  if (findChromium() === null && which('apt-get') && isRoot) aptInstall('chromium');
+  const program = findChromium();
+  if (program === null) {
+    throw new SetupError(
+      'the tests click in a real browser: apt-get install chromium, or FERRY_TEST_CHROMIUM=/path/to/chrome',
+    );
+  }
+  process.env.FERRY_TEST_CHROMIUM = program;
+}
+
+function findChromium() {
+  const named = process.env.FERRY_TEST_CHROMIUM;
+  if (named !== undefined) return existsSync(named) ? named : null;
+  // Ubuntu's `chromium-browser` is a stub that starts a snap, and no snap runs in a container.
+  for (const name of ['chromium', 'google-chrome']) if (which(name)) return which(name);
+  const mac = '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome';
+  return existsSync(mac) ? mac : null;
 }
 
 /** The same names and order as the program itself uses, and the same proof: it says its version. */

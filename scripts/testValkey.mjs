@@ -4,12 +4,12 @@
  * file name, as with `npm test`, and replace the list.
  */
 import { runTests } from './runTests.mjs';
-import { ensureOpenssl, ensurePicoLisp, setup } from './setup.mjs';
+import { ensureChromium, ensureOpenssl, ensurePicoLisp, setup } from './setup.mjs';
 import { main, say } from './shared.mjs';
 import { ensureValkey } from './valkey.mjs';
 
 /** Every test file that starts a server, by the folder or name that it is in. */
-const WITH_REDIS = ['test/queue', 'test/embedded', 'test/e2e', 'test/chaos'];
+const WITH_REDIS = ['test/queue', 'test/embedded', 'test/e2e', 'test/chaos', 'test/dashboard'];
 
 await main(() => {
   // First, so that the set-up finds it and needs no other.
@@ -17,6 +17,7 @@ await main(() => {
   setup();
   ensureOpenssl();
   ensurePicoLisp();
+  ensureChromium();
   say(`the server of this run is ${server}`);
   const filters = process.argv.slice(2).filter((argument) => !argument.startsWith('--'));
   const flags = process.argv.slice(2).filter((argument) => argument.startsWith('--'));

@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { freePort } from '../chaos/freePort.js';
 import type { Child, Household } from '../chaos/household.js';
 import { ChaosRedis } from '../chaos/redis.js';
 import { makeCertificate } from '../demo/certificate.js';
@@ -173,17 +173,4 @@ async function bytesIn(dir: string, known?: Map<string, number>): Promise<number
     bytes += size;
   }
   return bytes;
-}
-
-/** A loopback port that was free a moment ago. */
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      const port = typeof address === 'object' && address !== null ? address.port : 0;
-      server.close(() => resolve(port));
-    });
-  });
 }

@@ -1,7 +1,6 @@
 import { Command } from 'commander';
 import { loadConfig } from '../config/load.js';
 import { printConfig } from '../config/print.js';
-import { unsupported } from '../config/requirements.js';
 import { jsonSchema } from '../config/schema.js';
 import type { GlobalOptions } from './options.js';
 
@@ -14,13 +13,11 @@ export function configCommand(): Command {
     .action((_options: unknown, command: Command) => {
       const { config: file } = command.optsWithGlobals<GlobalOptions>();
       const loaded = loadConfig(file);
-      for (const missing of unsupported(loaded)) {
-        process.stderr.write(`${file}: not in this version: ${missing}\n`);
-      }
       const counts = [
         count(loaded.journals.length, 'journal rule'),
         count(loaded.destinations.size, 'destination'),
         ...(loaded.receiver === null ? [] : ['a receiver']),
+        ...(loaded.dashboard === null ? [] : ['a dashboard']),
       ];
       process.stdout.write(`${file} is valid: ${counts.join(', ')}\n`);
     });

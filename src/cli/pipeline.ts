@@ -2,7 +2,6 @@ import type { Logger } from '../common/logger.js';
 import { NO_METER } from '../common/meter.js';
 import type { Role, RoleContext } from '../common/role.js';
 import type { FerryConfig } from '../config/model.js';
-import { unsupported } from '../config/requirements.js';
 import { openQueueAccess, type QueueAccess } from '../queue/access.js';
 import { startMetrics } from './metrics.js';
 import type { Running } from './runRole.js';
@@ -15,7 +14,6 @@ export async function startPipeline(
   logger: Logger,
   starts: readonly StartRole[],
 ): Promise<Running> {
-  for (const missing of unsupported(config)) logger.warn(`not in this version: ${missing}`);
   const metrics = await startMetrics(config, logger);
   const access = await openQueueAccess(config, logger).catch(async (error: unknown) => {
     await metrics?.stop();

@@ -1,6 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { batchesCommand } from './batches.js';
 import { configCommand } from './config.js';
+import { dashboardCommand } from './dashboard.js';
+import { doctorCommand } from './doctor.js';
 import { addGlobalOptions } from './options.js';
 import { producerCommand } from './producer.js';
 import { receiverCommand } from './receiver.js';
@@ -24,12 +27,15 @@ export function createProgram(): Command {
     runCommand(),
     producerCommand(),
     workerCommand(),
+    dashboardCommand(),
     receiverCommand(),
     statusCommand(),
+    batchesCommand(),
     pauseCommand(),
     resumeCommand(),
     replayCommand(),
     skipCommand(),
+    doctorCommand(),
     configCommand(),
     sslCommand(),
   ];

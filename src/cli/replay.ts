@@ -51,7 +51,7 @@ async function retry(
   const { configs } = await operated(options.config);
   const log = commandLogger(options);
   const routes = await whereKnown(configs, (config) =>
-    applyVerdict(config, log, 'replay', pattern, seq),
+    applyVerdict(config, log, 'replay', pattern, seq === undefined ? {} : { sequence: seq }),
   );
   for (const route of routes.flat()) process.stdout.write(`${route}: tried again\n`);
 }

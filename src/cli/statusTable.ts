@@ -1,13 +1,22 @@
 import pc from 'picocolors';
+import type { Rate } from '../status/rates.js';
 import type { RouteStatus, StatusReport } from '../status/report.js';
 import { formatAge, formatBytes } from './format.js';
 
 const COLUMNS = ['ROUTE', 'STATE', 'NEXT', 'WAITING', 'OLDEST', 'TRIES', 'DELIVERED'] as const;
+/** While watching. */
+const RATE_COLUMNS = ['BATCHES/S', 'BYTES/S'] as const;
 /** Text to the left, numbers to the right. */
 const LEFT_COLUMNS = 2;
 
+export interface StatusFormat {
+  color: boolean;
+  /** Adds columns; null: not known yet. Default: no such columns. */
+  rates?: ReadonlyMap<string, Rate> | null;
+}
+
 /** The status as people read it: one line per route, its error on a line below. */
-export function renderStatus(report: StatusReport, options: { color: boolean }): string {
+export function renderStatus(report: StatusReport, options: StatusFormat): string {
   const colors = pc.createColors(options.color);
   const { redis, routes } = report;
   const lines = [
@@ -19,8 +28,15 @@ export function renderStatus(report: StatusReport, options: { color: boolean }):
   ];
   if (routes.length === 0) return `${[...lines, 'No routes yet.'].join('\n')}\n`;
 
-  const rows = [[...COLUMNS], ...routes.map(cells)];
-  const widths = COLUMNS.map((_, column) =>
+  const { rates } = options;
+  const columns: string[] = rates === undefined ? [...COLUMNS] : [...COLUMNS, ...RATE_COLUMNS];
+  const rows = [
+    columns,
+    ...routes.map((route) =>
+      rates === undefined ? cells(route) : [...cells(route), ...rateCells(rates?.get(route.route))],
+    ),
+  ];
+  const widths = columns.map((_, column) =>
     Math.max(...rows.map((row) => (row[column] ?? '').length)),
   );
   rows.forEach((row, index) => {
@@ -40,6 +56,11 @@ export function renderStatus(report: StatusReport, options: { color: boolean }):
     if (route.lastError !== null) lines.push(colors.dim(`    ${route.lastError}`));
   });
   return `${lines.join('\n')}\n`;
+}
+
+function rateCells(rate: Rate | undefined): string[] {
+  if (rate === undefined) return ['-', '-'];
+  return [rate.batchesPerSecond.toFixed(1), formatBytes(rate.bytesPerSecond)];
 }
 
 function cells(route: RouteStatus): string[] {

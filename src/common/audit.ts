@@ -1,4 +1,4 @@
-import { appendFile } from 'node:fs/promises';
+import { appendFile, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 /** What is worth remembering for years: verdicts of operators, losses of Redis. */
@@ -13,7 +13,9 @@ export interface AuditEntry {
     | 'pause'
     | 'resume'
     | 'replay'
-    | 'skip';
+    | 'skip'
+    /** A click on jobs in the Bull dashboard. */
+    | 'jobs';
   route?: string;
   journal?: string;
   detail?: Readonly<Record<string, unknown>>;
@@ -22,5 +24,7 @@ export interface AuditEntry {
 /** Appends a line of JSON to `state/audit.log`, mode 0600. */
 export async function audit(stateDir: string, entry: AuditEntry): Promise<void> {
   const line = JSON.stringify({ time: new Date().toISOString(), ...entry });
+  // Of an operator's command it may be the first that is written there.
+  await mkdir(stateDir, { recursive: true, mode: 0o700 });
   await appendFile(join(stateDir, 'audit.log'), `${line}\n`, { mode: 0o600 });
 }

@@ -1,4 +1,5 @@
 import { dirname, relative, resolve, sep } from 'node:path';
+import { parsePasswordHash } from '../common/password.js';
 import type { Environment } from './environment.js';
 import { isGlob } from './glob.js';
 import type { FerryConfig } from './model.js';
@@ -15,17 +16,18 @@ export function checkDocument(
 ): void {
   // A worker's file names destinations only.
   const names = document.journals.length + Object.keys(document.destinations).length;
-  if (names === 0 && document.receiver === undefined) {
+  const { receiver, dashboard } = document;
+  if (names === 0 && receiver === undefined && dashboard === undefined) {
     problems.add(
       [],
-      'nothing is configured: neither journals, destinations nor a receiver',
+      'nothing is configured: neither journals, destinations, a receiver nor a dashboard',
       'write for example: journals: [{name: foo, path: fifo/foo, to: replica}]',
     );
   }
   checkRedis(document, environment, problems);
   checkJournals(document, problems);
   checkDestinations(document, problems);
-  checkDashboard(document, environment, problems);
+  checkDashboard(document, problems);
   checkReceiver(document, problems);
 }
 
@@ -141,11 +143,11 @@ function checkDestinations(document: FerryDocument, problems: ProblemList): void
   const olds = new Map<string, string>();
   for (const [name, destination] of Object.entries(document.destinations)) {
     const at: FieldPath = ['destinations', name];
-    if ('dialect' in destination && destination.dialect === 'h2') {
+    if ('dialect' in destination && destination.dialect === 'h2' && !destination.identity) {
       problems.add(
-        [...at, 'dialect'],
-        'dialect h2 is not in this version yet',
-        'write: dialect: acked',
+        [...at, 'identity'],
+        'over HTTP/2 the receiver knows a batch by its identity: it cannot be left out',
+        'leave it out, or write: identity: true',
       );
     }
     for (const old of destination.was) {
@@ -167,11 +169,7 @@ export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || /^(::ffff:)?127\.\d+\.\d+\.\d+$/.test(host);
 }
 
-function checkDashboard(
-  document: FerryDocument,
-  environment: Environment,
-  problems: ProblemList,
-): void {
+function checkDashboard(document: FerryDocument, problems: ProblemList): void {
   const { dashboard } = document;
   if (dashboard === undefined) return;
   if (!isLoopback(dashboard.listen.host) && dashboard.users.length === 0) {
@@ -183,8 +181,13 @@ function checkDashboard(
   }
   dashboard.users.forEach((user, index) => {
     const at: FieldPath = ['dashboard', 'users', index];
-    if ('env' in user.password) {
-      checkVariable([...at, 'password', 'env'], user.password.env, environment, problems);
+    // Variables and files are for who runs it: `ferry status` is asked from other shells, too.
+    if ('scrypt' in user.password && parsePasswordHash(user.password.scrypt) === null) {
+      problems.add(
+        [...at, 'password', 'scrypt'],
+        'this is no hash that ferry dashboard --hash-password has made',
+        'ferry dashboard --hash-password reads a password from standard input and prints it',
+      );
     }
     if (dashboard.users.findIndex(({ name }) => name === user.name) !== index) {
       problems.add([...at, 'name'], `two users are named ${user.name}`, 'remove one');
@@ -195,13 +198,6 @@ function checkDashboard(
 function checkReceiver(document: FerryDocument, problems: ProblemList): void {
   const { receiver } = document;
   if (receiver === undefined) return;
-  if (receiver.dialect === 'h2') {
-    problems.add(
-      ['receiver', 'dialect'],
-      'dialect h2 is not in this version yet',
-      'write: dialect: acked',
-    );
-  }
   receiver.apps.forEach((app, index) => {
     if (receiver.apps.findIndex(({ name }) => name === app.name) === index) return;
     problems.add(
@@ -286,6 +282,10 @@ function checkOwnFiles(config: FerryConfig, problems: ProblemList): void {
     ),
     ['a certificate', receiver?.tls.certFile ?? null],
     ['a key', receiver?.tls.keyFile ?? null],
+    ...(config.dashboard?.users ?? []).map(({ password }): [string, string | null] => [
+      'a password',
+      'file' in password ? password.file : null,
+    ]),
     ...(receiver?.apps ?? []).flatMap(({ keys }) =>
       keys.map((key): [string, string] => ['a key', key]),
     ),

@@ -127,7 +127,8 @@ export interface ReceiverConfig {
   listen: ListenAddress;
   tls: { certFile: string; keyFile: string };
   dataDir: string;
-  dialect: 'acked' | 'eof';
+  /** Of the old wire; `h2`: HTTP/2 only. */
+  dialect: Dialect;
   limits: {
     maxBatchBytes: number | null;
     maxBlobBytes: number | null;
@@ -141,7 +142,7 @@ export interface DashboardConfig {
   listen: ListenAddress;
   users: readonly {
     name: string;
-    password: { env: string } | { scrypt: string };
+    password: { env: string } | { file: string } | { scrypt: string };
     readOnly: boolean;
   }[];
 }

@@ -118,7 +118,7 @@ function dashboardOf({ dashboard }: FerryConfig): unknown {
     listen: addressOf(dashboard.listen),
     users: dashboard.users.map(({ name, password, readOnly }) => ({
       name,
-      password: 'env' in password ? password : { scrypt: MASK },
+      password: 'scrypt' in password ? { scrypt: MASK } : password,
       readOnly,
     })),
   };

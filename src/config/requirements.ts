@@ -1,15 +1,5 @@
 import { FerryError } from '../common/errors.js';
-import type { FerryConfig, ReceiverConfig } from './model.js';
-
-/**
- * What the file may already say, but this version does not do. Commands that would be expected to
- * do it say so at start; nothing is ignored in silence.
- */
-export function unsupported(config: FerryConfig): string[] {
-  const missing: string[] = [];
-  if (config.dashboard !== null) missing.push('dashboard: there is no dashboard in this version');
-  return missing;
-}
+import type { DashboardConfig, FerryConfig, ReceiverConfig } from './model.js';
 
 /** @throws FerryError CONFIG_INVALID when the file names no journal. */
 export function requireJournals(config: FerryConfig): void {
@@ -44,4 +34,13 @@ export function requireDestinations(config: FerryConfig): void {
       hint: 'add: destinations: {replica: {host: replica.example.com, url: "foo.r/!replica", key: ./key/server}}',
     },
   );
+}
+
+/** @throws FerryError CONFIG_INVALID when the file has no `dashboard`. */
+export function requireDashboard(config: FerryConfig): DashboardConfig {
+  if (config.dashboard !== null) return config.dashboard;
+  throw new FerryError('CONFIG_INVALID', `${config.file ?? 'the configuration'} has no dashboard`, {
+    kind: 'usage',
+    hint: 'add: dashboard: {listen: 127.0.0.1:3000}',
+  });
 }

@@ -1,6 +1,7 @@
 import { basename, dirname, isAbsolute, resolve } from 'node:path';
 import type { Environment } from './environment.js';
 import type {
+  DashboardConfig,
   DestinationConfig,
   FerryConfig,
   JournalRule,
@@ -33,13 +34,27 @@ export function resolveDocument(
     ),
     journals: document.journals.map((journal) => resolveRule(journal, absolute)),
     archive: { keepMs: document.archive.keep, maxBytes: document.archive.maxBytes },
-    dashboard: document.dashboard ?? null,
+    dashboard:
+      document.dashboard === undefined ? null : resolveDashboard(document.dashboard, absolute),
     metrics: document.metrics ?? null,
     receiver: document.receiver === undefined ? null : resolveReceiver(document.receiver, absolute),
   };
 }
 
 type Absolute = (path: string) => string;
+
+function resolveDashboard(
+  { listen, users }: NonNullable<FerryDocument['dashboard']>,
+  absolute: Absolute,
+): DashboardConfig {
+  return {
+    listen,
+    users: users.map(({ password, ...user }) => ({
+      ...user,
+      password: 'file' in password ? { file: absolute(password.file) } : password,
+    })),
+  };
+}
 
 function resolveRedis(
   redis: RedisDocument,
@@ -176,8 +191,7 @@ function resolveReceiver(
     listen: from.listen,
     tls: { certFile: absolute(from.tls.cert), keyFile: absolute(from.tls.key) },
     dataDir: absolute(from.data),
-    // `h2` is refused by the checks before anybody sees this.
-    dialect: from.dialect === 'eof' ? 'eof' : 'acked',
+    dialect: from.dialect,
     limits: {
       maxBatchBytes: from.limits.maxBatch,
       maxBlobBytes: from.limits.maxBlob,

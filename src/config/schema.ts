@@ -170,9 +170,14 @@ const dashboard = z.strictObject({
         name: text.refine((value) => !value.includes(':'), {
           error: 'the name may not hold ":"',
         }),
-        password: z.union([z.strictObject({ env: text }), z.strictObject({ scrypt: text })], {
-          error: 'expected {env: NAME} or {scrypt: HASH}; no plain text here',
-        }),
+        password: z.union(
+          [
+            z.strictObject({ env: text }),
+            z.strictObject({ file: path }),
+            z.strictObject({ scrypt: text }),
+          ],
+          { error: 'expected {env: NAME}, {file: PATH} or {scrypt: HASH}; no plain text here' },
+        ),
         readOnly: boolean.default(false),
       }),
     )

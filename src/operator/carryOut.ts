@@ -44,6 +44,7 @@ interface Bench<A extends Ask> {
  * Has something done that only the writer of a spool may do. The producer that has the journal does
  * it; where none runs in this state directory, this process does, with the same steps.
  *
+ * @param by who says so, for the audit log; default: the user of this process
  * @param patienceMs beyond a minute, for a producer that has much to read
  * @throws FerryError as `carryOut` of the producer, and REDIS_NOT_RUNNING, ROUTE_UNKNOWN,
  *   ROUTE_AMBIGUOUS, SKIP_NOT_DONE or REPLAY_NOT_DONE when no producer answers
@@ -53,7 +54,7 @@ export async function haveDone<A extends Ask>(
   log: Logger,
   name: string,
   wish: Wish<A>,
-  { patienceMs = 0 }: { patienceMs?: number } = {},
+  { by = userInfo().username, patienceMs = 0 }: { by?: string; patienceMs?: number } = {},
 ): Promise<{ route: string } & Done<A>> {
   const here = await routesHere(config);
   // Nothing was ever captured here, so there is no server to be started for it either.
@@ -63,7 +64,7 @@ export async function haveDone<A extends Ask>(
     await redisAnswers(access);
     const everywhere = new Set([...here, ...(await access.order.routes())]);
     const route = routeNamed(name, [...everywhere].sort());
-    const ask = { ...wish, id: randomUUID(), route, by: userInfo().username } as unknown as A;
+    const ask = { ...wish, id: randomUUID(), route, by } as unknown as A;
     const alone = here.includes(route)
       ? () => withoutProducer({ config, access, ask, log })
       : () => Promise.resolve(null);

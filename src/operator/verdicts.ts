@@ -1,4 +1,3 @@
-import { mkdir } from 'node:fs/promises';
 import { userInfo } from 'node:os';
 import type { Logger } from 'pino';
 import { audit } from '../common/audit.js';
@@ -28,6 +27,7 @@ const PATIENCE_MS = 5_000;
  * Applies a verdict to every route that the pattern names: a route, a glob, or a journal's name
  * where it has one route only. The producer takes a pause over into its spool at its next look.
  *
+ * @param by who says so, for the audit log; default: the user of this process
  * @param sequence only for a route that is at this batch
  * @returns the routes it was applied to
  * @throws FerryError REDIS_NOT_RUNNING, ROUTE_UNKNOWN (kind usage), ROUTE_AMBIGUOUS (kind usage),
@@ -38,7 +38,7 @@ export async function applyVerdict(
   log: Logger,
   kind: VerdictKind,
   pattern: string,
-  sequence?: number,
+  { by = userInfo().username, sequence }: { by?: string; sequence?: number } = {},
 ): Promise<string[]> {
   const target = await findRunningRedis(config);
   if (target === null) throw redisNotRunning('the embedded Redis is not running');
@@ -60,8 +60,7 @@ export async function applyVerdict(
     for (const route of routes) {
       await applyToRoute(order, queues, kind, route);
       await scripts.client.publish(keys.news(), `ack ${route}`);
-      await mkdir(config.stateDir, { recursive: true, mode: 0o700 });
-      await audit(config.stateDir, { event: kind, route, detail: { by: userInfo().username } });
+      await audit(config.stateDir, { event: kind, route, detail: { by } });
     }
     return routes;
   } finally {

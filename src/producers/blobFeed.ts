@@ -20,10 +20,17 @@ type ConfirmedBlobs = Awaited<ReturnType<QueueAccess['order']['confirmedBlobs']>
 /** bin/ssl of 2022 sends links whose name starts so; that of 2015 sends every link. */
 export const LINK_PREFIX = '=';
 
+/** Jobs in one transaction: it holds up everybody else at Redis. */
+const JOBS_PER_CALL = 64;
+/** Links looked at or ended at once. */
+const AT_ONCE = 32;
+
 export interface BlobFeedParts {
   config: FerryConfig;
   journal: string;
   dir: string;
+  /** Between two looks at every link, and at the files of all that wait. */
+  intervalMs: number;
   /** Some destination speaks the dialect of 2015, whose blob links have any name. */
   everyLink: boolean;
   /** Destinations in the configuration; an orphaned route's blobs wait, as its batches do. */
@@ -48,6 +55,13 @@ export class BlobFeed {
   /** Jobs known to be in Redis: `link version destination`. */
   readonly #fed = new Set<string>();
   readonly #complained = new Set<string>();
+  /** Names that changed since the last scan, as the watcher says. */
+  readonly #touched = new Set<string>();
+  /** What the last scan found, until it is taken. */
+  #untaken: readonly string[] = [];
+  /** `performance.now()` */
+  #scanAllAt = 0;
+  #lookForFilesAt = 0;
 
   constructor(parts: BlobFeedParts) {
     this.#p = parts;
@@ -58,29 +72,49 @@ export class BlobFeed {
     this.#fed.clear();
   }
 
+  /** Something happened to this name in the blob directory. */
+  touched(name: string): void {
+    this.#touched.add(name);
+  }
+
   /**
-   * Links that no pending version stands for. Called before the journal is looked at: what is
+   * Links that no pending version stands for: among the names that were touched, and from time to
+   * time among all. With thousands of blobs on their way, to look at all of them whenever one is
+   * confirmed would keep the thread pool busy with nothing else. Called before the journal is looked at: what is
    * found here belongs to the capture that follows. Never throws: trouble with a link, or with
    * the whole directory, must not hold up the journal.
    */
   async scan(): Promise<{ link: string; text: string }[]> {
-    const names = await readdir(this.#p.dir).catch((error: unknown) => {
-      if (systemCode(error) !== 'ENOENT') this.#complain('', error);
-      return [];
-    });
+    const names = await this.#namesToScan();
     const pending = new Map([...this.#p.spool.pendingBlobs()].map((blob) => [blob.link, blob]));
     const fresh: { link: string; text: string }[] = [];
-    for (const link of names) {
-      if (!this.#p.everyLink && !link.startsWith(LINK_PREFIX)) continue;
+    const links = names.filter((name) => this.#p.everyLink || name.startsWith(LINK_PREFIX));
+    await inGroups(links, async (link) => {
       const text = await readlink(join(this.#p.dir, link)).catch(() => null);
-      if (text === null) continue; // a plain file, or gone again
-      if (pending.get(link)?.text === text) continue;
-      if (!this.#isSendable(link, text)) continue;
+      if (text === null) return; // a plain file, or gone again
+      if (pending.get(link)?.text === text) return;
+      if (!this.#isSendable(link, text)) return;
       await this.#alone(link, async () => {
         if (!(await this.#isDangling(link))) fresh.push({ link, text });
       });
-    }
+    });
+    this.#untaken = fresh.map(({ link }) => link);
     return fresh;
+  }
+
+  async #namesToScan(): Promise<string[]> {
+    const now = performance.now();
+    const names = new Set([...this.#touched, ...this.#untaken]);
+    this.#touched.clear();
+    if (now < this.#scanAllAt) return [...names];
+    try {
+      const all = await readdir(this.#p.dir);
+      this.#scanAllAt = now + this.#p.intervalMs;
+      return all;
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') this.#complain('', error);
+      return [];
+    }
   }
 
   /** Takes links into the spool, to follow the batch `follows`; they share one flush. */
@@ -95,25 +129,39 @@ export class BlobFeed {
         }),
       ),
     );
+    this.#untaken = [];
     if (links.length > 0) crashPoint('blob.seen');
   }
 
   /** Feeds jobs, takes over confirmations, ends blobs that every route has confirmed. */
   async step(): Promise<void> {
     const confirmed = await this.#allConfirmed();
-    for (const blob of [...this.#p.spool.pendingBlobs()]) {
+    const unfed: [string, BlobJob][] = [];
+    const notes: Promise<void>[] = [];
+    const complete: PendingBlob[] = [];
+    for (const blob of this.#p.spool.pendingBlobs()) {
       let open = 0;
       for (const destination of this.#destinations()) {
         if (blob.confirmedBy.includes(destination)) continue;
         if ((confirmed.get(destination)?.get(blobKey(blob.link))?.version ?? 0) >= blob.version) {
-          await this.#p.spool.recordBlobConfirmed(blob.link, blob.version, destination);
+          notes.push(this.#p.spool.recordBlobConfirmed(blob.link, blob.version, destination));
           continue;
         }
         open += 1;
-        if (this.#p.wanted.has(destination)) await this.#addJob(blob, destination);
+        const key = this.#fedKey(blob, destination);
+        if (this.#p.wanted.has(destination) && !this.#fed.has(key)) {
+          unfed.push([key, this.#job(blob, destination)]);
+        }
       }
-      if (open === 0) await this.#alone(blob.link, () => this.#finish(blob, confirmed));
+      if (open === 0) complete.push(blob);
     }
+    await Promise.all(notes);
+    for (let at = 0; at < unfed.length; at += JOBS_PER_CALL) {
+      const group = unfed.slice(at, at + JOBS_PER_CALL);
+      await this.#p.access.queues.addBlobs(group.map(([, job]) => job));
+      for (const [key] of group) this.#fed.add(key);
+    }
+    if (complete.length > 0) await this.#finish(complete, confirmed);
   }
 
   /**
@@ -154,11 +202,8 @@ export class BlobFeed {
     return all;
   }
 
-  async #addJob(blob: PendingBlob, destination: string): Promise<void> {
-    const key = `${this.#p.spool.stream} ${blob.link} ${blob.version} ${destination}`;
-    if (this.#fed.has(key)) return;
-    await this.#p.access.queues.addBlob(this.#job(blob, destination));
-    this.#fed.add(key);
+  #fedKey(blob: PendingBlob, destination: string): string {
+    return `${this.#p.spool.stream} ${blob.link} ${blob.version} ${destination}`;
   }
 
   #job(blob: PendingBlob, destination: string): BlobJob {
@@ -178,12 +223,30 @@ export class BlobFeed {
     };
   }
 
-  async #finish(blob: PendingBlob, confirmed: Map<string, ConfirmedBlobs>): Promise<void> {
+  /** All of them share the sync that must come before the first link is removed. */
+  async #finish(
+    blobs: readonly PendingBlob[],
+    confirmed: Map<string, ConfirmedBlobs>,
+  ): Promise<void> {
+    await this.#p.spool.sync();
+    crashPoint('blob.noted');
+    const done: PendingBlob[] = [];
+    try {
+      await inGroups(blobs, (blob) =>
+        this.#alone(blob.link, async () => {
+          await this.#end(blob, confirmed);
+          done.push(blob);
+        }),
+      );
+    } finally {
+      await this.#forget(done);
+    }
+  }
+
+  async #end(blob: PendingBlob, confirmed: Map<string, ConfirmedBlobs>): Promise<void> {
     const { spool, log, journal } = this.#p;
     const key = blobKey(blob.link);
     const sent = this.#destinations().map((to) => confirmed.get(to)?.get(key)?.sent ?? null);
-    await spool.sync();
-    crashPoint('blob.noted');
     const path = join(this.#p.dir, blob.link);
     // Another text by now: a new blob under this name, which the next scan takes.
     const text = await readlink(path).catch(() => null);
@@ -202,7 +265,6 @@ export class BlobFeed {
       await nodeFileSystem.syncDirectory(this.#p.dir);
     }
     await spool.recordBlobDone(blob.link, blob.version);
-    await this.#forget(blob);
   }
 
   /** A removed link ends its blob: there is nothing left to send. */
@@ -219,17 +281,20 @@ export class BlobFeed {
     return true;
   }
 
-  /** Ends pending blobs whose file is gone, link and all. */
+  /** Ends pending blobs whose file is gone, link and all: now and then. */
   async dropDangling(): Promise<void> {
-    for (const blob of [...this.#p.spool.pendingBlobs()]) {
-      await this.#alone(blob.link, async () => {
+    const now = performance.now();
+    if (now < this.#lookForFilesAt) return;
+    this.#lookForFilesAt = now + this.#p.intervalMs;
+    await inGroups([...this.#p.spool.pendingBlobs()], (blob) =>
+      this.#alone(blob.link, async () => {
         const gone = await stat(resolve(this.#p.dir, blob.text)).then(
           () => false,
           (error: unknown) => systemCode(error) === 'ENOENT',
         );
         if (gone) await this.#drop(blob);
-      });
-    }
+      }),
+    );
   }
 
   async #drop(blob: PendingBlob): Promise<void> {
@@ -241,7 +306,7 @@ export class BlobFeed {
       const id = blobJobId(route, this.#p.spool.stream, blobKey(blob.link), blob.version);
       await this.#p.access.queues.blobs.remove(id).catch(() => 0);
     }
-    await this.#forget(blob);
+    await this.#forget([blob]);
   }
 
   /** Runs the work of one blob so that its trouble stays its own; errors of Redis pass. */
@@ -264,11 +329,12 @@ export class BlobFeed {
     );
   }
 
-  /** Its link is gone and every route has it: nothing about it is kept in Redis. */
-  async #forget(blob: PendingBlob): Promise<void> {
+  /** Their links are gone and every route has them: nothing about them is kept in Redis. */
+  async #forget(blobs: readonly PendingBlob[]): Promise<void> {
+    const links = blobs.map(({ link }) => link);
     for (const destination of this.#destinations()) {
-      this.#fed.delete(`${this.#p.spool.stream} ${blob.link} ${blob.version} ${destination}`);
-      await this.#p.access.order.forgetBlob(routeName(this.#p.journal, destination), blob.link);
+      for (const blob of blobs) this.#fed.delete(this.#fedKey(blob, destination));
+      await this.#p.access.order.forgetBlobs(routeName(this.#p.journal, destination), links);
     }
   }
 
@@ -284,6 +350,16 @@ export class BlobFeed {
       );
     }
     return false;
+  }
+}
+
+/** Does the work for all of them, some at once: the thread pool takes no more at a time. */
+async function inGroups<Item>(
+  items: readonly Item[],
+  work: (item: Item) => Promise<void>,
+): Promise<void> {
+  for (let at = 0; at < items.length; at += AT_ONCE) {
+    await Promise.all(items.slice(at, at + AT_ONCE).map(work));
   }
 }
 

@@ -100,6 +100,12 @@ export class JournalPipeline {
     });
   }
 
+  /** Something happened to this name in the blob directory. */
+  blobTouched(name: string): void {
+    this.#blobs?.touched(name);
+    this.look();
+  }
+
   /** Another Redis run, or news that Redis lost something. */
   redisChanged(): void {
     for (const route of this.#routes) route.close();
@@ -393,6 +399,7 @@ export class JournalPipeline {
           config,
           journal: journal.name,
           dir: journal.blobsDir,
+          intervalMs: journal.intervalMs,
           everyLink: takesEveryLink(journal, config.destinations),
           wanted: new Set(journal.to.map(({ destination }) => destination)),
           spool,

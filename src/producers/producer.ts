@@ -78,6 +78,8 @@ class ProducerRole implements Role {
   #transfers: TransferServer | null = null;
   #bootId = '';
   #looks = 0;
+  #waking: Promise<void> | null = null;
+  #wakeAgain = false;
   #timer: NodeJS.Timeout | undefined;
   #lastActiveAt = performance.now();
   #stopped: Promise<void> | null = null;
@@ -302,14 +304,16 @@ class ProducerRole implements Role {
       filter: (name) => everyLink || name.startsWith(LINK_PREFIX),
     });
     this.#blobWatchers.set(dir, watcher);
-    watcher.onLook(() => pipeline.look());
+    watcher.onLook((name) => pipeline.blobTouched(name));
     void watcher.start();
   }
 
-  /** `ack <route>`, `ask <route>` or `blob <route> <key> <version>`. */
+  /** `ack <route>`, `ask <route>`, `blob <route> <key> <version>` or `wake`. */
   #onNews(news: string): void {
     const [what, route] = news.split(' ');
     if (what === 'ask') this.#desk.look();
+    // Somebody has removed jobs by hand.
+    if (what === 'wake') void this.#wakeSleepers();
     if ((what !== 'ack' && what !== 'blob') || route === undefined) return;
     this.#pipelines.get(parseRouteName(route).journal)?.look();
   }
@@ -323,13 +327,29 @@ class ProducerRole implements Role {
 
   async #lookAtPending(): Promise<void> {
     this.#looks += 1;
-    const wake = this.#looks % LOOKS_PER_WAKE === 0;
     this.#desk.look();
     for (const pipeline of this.#pipelines.values()) {
       pipeline.pruneArchive();
-      if (!pipeline.pending || this.#abort.signal.aborted) continue;
-      pipeline.look();
-      if (wake) await pipeline.wake().catch(() => undefined); // Redis is away: the next look comes
+      if (pipeline.pending) pipeline.look();
+    }
+    if (this.#looks % LOOKS_PER_WAKE === 0) await this.#wakeSleepers();
+  }
+
+  #wakeSleepers(): Promise<void> {
+    this.#wakeAgain = true;
+    this.#waking ??= this.#wakeThem().finally(() => {
+      this.#waking = null;
+    });
+    return this.#waking;
+  }
+
+  async #wakeThem(): Promise<void> {
+    while (this.#wakeAgain) {
+      this.#wakeAgain = false;
+      for (const pipeline of this.#pipelines.values()) {
+        if (!pipeline.pending || this.#abort.signal.aborted) continue;
+        await pipeline.wake().catch(() => undefined); // Redis is away: the next look comes
+      }
     }
   }
 }

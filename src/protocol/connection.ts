@@ -1,17 +1,10 @@
-import { isIP, type TcpNetConnectOpts } from 'node:net';
-import { type ConnectionOptions, checkServerIdentity, connect, type TLSSocket } from 'node:tls';
-import { asError, FerryError, systemCode } from '../common/errors.js';
+import type { TLSSocket } from 'node:tls';
+import { asError, type FerryError, systemCode } from '../common/errors.js';
 import { Deadline } from './deadline.js';
 import { addressOf, type Endpoint } from './endpoint.js';
-import { aborted, connectError, payloadStalled, wireError } from './errors.js';
+import { aborted, payloadStalled, wireError } from './errors.js';
 import { HTTP_ANSWER_MAX_BYTES } from './httpAnswer.js';
-import {
-  forgetSession,
-  rememberedSession,
-  rememberSession,
-  secureContextFor,
-  sessionId,
-} from './tlsTrust.js';
+import { connectTls } from './tlsConnect.js';
 
 /** Time for the peer to see our close_notify and to close, before the socket is destroyed. */
 export const LINGER_MS = 1_000;
@@ -81,18 +74,8 @@ export class Connection {
    *   TLS_FAILED, TIMEOUT_CONNECT, or the reason of `signal`
    */
   static async open(endpoint: Endpoint, signal: AbortSignal): Promise<Connection> {
-    if (signal.aborted) throw aborted(signal);
-    const id = sessionId(endpoint);
-    const socket = tlsSocket(endpoint, id);
-    try {
-      await handshake(socket, endpoint, signal);
-    } catch (error) {
-      forgetSession(id);
-      socket.on('error', () => undefined);
-      socket.destroy();
-      throw error;
-    }
-    socket.setNoDelay(true);
+    // We decide when our side ends: the peer's EOF before that means something else.
+    const socket = await connectTls(endpoint, signal, { allowHalfOpen: true });
     return new Connection(endpoint, socket, signal);
   }
 
@@ -255,67 +238,4 @@ export class Connection {
     if (this.#awaitingPayload) return payloadStalled(ms);
     return wireError('TIMEOUT_IDLE', `nothing moved to or from ${where} for ${ms} ms`);
   }
-}
-
-function tlsSocket(endpoint: Endpoint, id: string): TLSSocket {
-  const { host, port, tls, timeouts } = endpoint;
-  const name = tls.servername ?? host;
-  const session = rememberedSession(id);
-  let secureContext: ReturnType<typeof secureContextFor>;
-  try {
-    secureContext = secureContextFor(endpoint);
-  } catch (error) {
-    throw new FerryError('CA_INVALID', `the CA of ${endpoint.name} cannot be read as PEM`, {
-      kind: 'destination',
-      hint: 'check the file that tls.ca names',
-      cause: error,
-    });
-  }
-  const options: ConnectionOptions &
-    Pick<TcpNetConnectOpts, 'allowHalfOpen' | 'autoSelectFamilyAttemptTimeout'> = {
-    host,
-    port,
-    secureContext,
-    rejectUnauthorized: tls.verify,
-    // RFC 6066: SNI holds names, never addresses.
-    servername: isIP(name) === 0 ? name : '',
-    checkServerIdentity: (_, certificate) => checkServerIdentity(name, certificate),
-    // We decide when our side ends: the peer's EOF before that means something else.
-    allowHalfOpen: true,
-    // Node's 250 ms per address fails hosts that are merely far away.
-    autoSelectFamilyAttemptTimeout: Math.max(250, Math.ceil(timeouts.connectMs / 3)),
-    ...(session === undefined ? {} : { session }),
-  };
-  const socket = connect(options);
-  socket.setNoDelay(true);
-  // TLS 1.3 sends tickets after the handshake, and several: the latest serves best.
-  socket.on('session', (latest: Buffer) => rememberSession(id, latest));
-  return socket;
-}
-
-function handshake(socket: TLSSocket, endpoint: Endpoint, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const limit = endpoint.timeouts.connectMs;
-    const finish = (error: FerryError | null) => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', onAbort);
-      socket.removeListener('secureConnect', onSecure);
-      socket.removeListener('error', onError);
-      socket.removeListener('close', onClose);
-      if (error === null) resolve();
-      else reject(error);
-    };
-    const onSecure = () => finish(null);
-    const onError = (error: Error) => finish(connectError(error, endpoint));
-    const onClose = () => finish(connectError(new Error('closed in the handshake'), endpoint));
-    const onAbort = () => finish(aborted(signal));
-    const timer = setTimeout(() => {
-      const message = `no TLS connection to ${addressOf(endpoint)} within ${limit} ms`;
-      finish(wireError('TIMEOUT_CONNECT', message));
-    }, limit);
-    signal.addEventListener('abort', onAbort, { once: true });
-    socket.once('secureConnect', onSecure);
-    socket.once('error', onError);
-    socket.once('close', onClose);
-  });
 }

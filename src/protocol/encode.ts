@@ -61,13 +61,7 @@ export function requestHead(
   identity?: WireIdentity | BlobIdentity,
   uploadBytes?: number,
 ): string {
-  if (!/^[\x21-\x7e]+$/.test(endpoint.url)) {
-    throw usage(
-      'URL_INVALID',
-      'the url holds blanks, control or non-ASCII characters, or is empty',
-      'write it as `name.r/!replica`, anything else percent-encoded',
-    );
-  }
+  checkUrl(endpoint.url);
   const host = endpoint.hostHeader ?? `${endpoint.host}:${endpoint.port}`;
   const lines = headLines(endpoint.url, host);
   if (identity !== undefined) {
@@ -79,6 +73,16 @@ export function requestHead(
     if (uploadBytes !== undefined) lines.push(`Upload-Length: ${uploadBytes}`);
   }
   return `${lines.join('\r\n')}\r\n\r\n`;
+}
+
+/** @throws FerryError URL_INVALID */
+export function checkUrl(url: string): void {
+  if (/^[\x21-\x7e]+$/.test(url)) return;
+  throw usage(
+    'URL_INVALID',
+    'the url holds blanks, control or non-ASCII characters, or is empty',
+    'write it as `name.r/!replica`, anything else percent-encoded',
+  );
 }
 
 function headLines(url: string, host: string): string[] {

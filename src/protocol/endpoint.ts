@@ -11,9 +11,15 @@ export interface Endpoint {
   url: string;
   /** The key file's bytes, verbatim; must end in a newline. Never logged. */
   key: Buffer;
-  /** `acked`: blobs with length and `T` (2022). `eof`: blobs until end of file (2015). */
-  dialect: 'acked' | 'eof';
-  /** `applied`: success is the server's EOF after our half-close. `acked`: the `T` is enough. */
+  /**
+   * `acked`: blobs with length and `T` (2022). `eof`: blobs until end of file (2015). `h2`: HTTP/2,
+   * to receivers of ours.
+   */
+  dialect: 'acked' | 'eof' | 'h2';
+  /**
+   * `applied`: success is the server's EOF after our half-close. `acked`: the `T` is enough. Over
+   * HTTP/2 both are the 204.
+   */
   confirm: 'applied' | 'acked';
   tls: {
     /** False: neither chain nor name is checked (a leading `-` at bin/ssl's port). */
@@ -30,7 +36,7 @@ export interface Endpoint {
     connectMs: number;
     /** Longest time without a byte moving in either direction. */
     idleMs: number;
-    /** From `T` to the server's EOF, with `confirm: applied`. */
+    /** From `T` to the server's EOF, with `confirm: applied`; over HTTP/2 from the end to the answer. */
     applyMs: number;
   };
 }

@@ -18,6 +18,11 @@ const HINTS = {
   TIMEOUT_IDLE: 'the server took nothing and said nothing; it may be busy with another connection',
   TIMEOUT_APPLY: 'the server is still applying or hangs; raise timeouts.apply for large batches',
   FALSE_ACK: 'the server closed before it could know the end: do not trust it; look at its log',
+  HTTP2_NOT_OFFERED:
+    'dialect: h2 needs a receiver of journal-ferry; write dialect: acked for PicoLisp’s own',
+  KEY_REJECTED: 'compare the key file with the receiver’s, up to its last newline',
+  STREAM_REFUSED:
+    'the receiver has as many requests as its limits.connections allow, or stops; raise that, or lower connections here',
   IDENTITY_REFUSED: 'see `last` and replay from there, or start the route anew',
 } as const;
 
@@ -105,6 +110,21 @@ export function withContext(
   });
 }
 
+/** OpenSSL's word for a server that knows none of the protocols that were offered. */
+const NO_PROTOCOL = new Set([
+  'ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL',
+  'ERR_SSL_TLSV13_ALERT_NO_APPLICATION_PROTOCOL',
+  'ERR_SSL_NO_APPLICATION_PROTOCOL',
+]);
+
+/** The server is there, its certificate may be good, and it does not speak HTTP/2. */
+export function http2NotOffered(
+  endpoint: Pick<Endpoint, 'host' | 'port'>,
+  cause?: unknown,
+): FerryError {
+  return wireError('HTTP2_NOT_OFFERED', `${addressOf(endpoint)} does not speak HTTP/2`, { cause });
+}
+
 const UNREACHABLE = new Set(['EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN', 'ENETDOWN', 'ETIMEDOUT']);
 
 /** OpenSSL's and Node's words for a certificate that is not accepted, in ours. */
@@ -136,9 +156,13 @@ const UNTRUSTED = new Set([
 ]);
 
 /** Sorts a socket error that came before the handshake was finished. */
-export function connectError(error: unknown, endpoint: Endpoint): FerryError {
+export function connectError(
+  error: unknown,
+  endpoint: Pick<Endpoint, 'host' | 'port'>,
+): FerryError {
   const code = systemCode(error) ?? '';
   const where = addressOf(endpoint);
+  if (NO_PROTOCOL.has(code)) return http2NotOffered(endpoint, error);
   if (code === 'ECONNREFUSED') {
     return wireError('CONNECTION_REFUSED', `${where} refuses connections`, { cause: error });
   }

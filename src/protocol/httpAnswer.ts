@@ -29,9 +29,21 @@ export function httpAnswerError(answer: Buffer): FerryError {
   if (status === undefined) {
     return wireError('PROTOCOL_ERROR', 'the server answered neither `T` nor HTTP');
   }
-  const problem = problemOf(text.slice(head.length));
-  if (status === '409' && typeof problem['reason'] === 'string') {
-    const reason = problem['reason'];
+  return statusError(Number(status), phrase.trim(), problemIn(text.slice(head.length)));
+}
+
+/**
+ * The error that a status and what the answer says about it stand for, on either wire.
+ *
+ * @param problem the answer's `application/problem+json`, or anything else that it holds
+ */
+export function statusError(
+  status: number,
+  phrase: string,
+  problem: Readonly<Record<string, unknown>>,
+): FerryError {
+  const reason = typeof problem['reason'] === 'string' ? problem['reason'] : null;
+  if (reason !== null && (status === 409 || status === 422)) {
     const last = typeof problem['last'] === 'number' ? problem['last'] : null;
     return wireError('IDENTITY_REFUSED', `the receiver refused the batch: ${reason}`, {
       hint: hintFor(reason, last),
@@ -39,15 +51,29 @@ export function httpAnswerError(answer: Buffer): FerryError {
       context: { reason, last },
     });
   }
-  const reason = typeof problem['reason'] === 'string' ? `: ${problem['reason']}` : '';
-  return wireError('HTTP_ANSWER', `the server answered HTTP ${status} ${phrase.trim()}${reason}`, {
-    context: { status: Number(status) },
+  const words = [`the server answered HTTP ${status}`, phrase].filter((word) => word !== '');
+  const hint = STATUS_HINTS[status];
+  return wireError('HTTP_ANSWER', `${words.join(' ')}${reason === null ? '' : `: ${reason}`}`, {
+    context: { status },
+    ...(hint === undefined ? {} : { hint }),
   });
 }
 
-function problemOf(rest: string): Record<string, unknown> {
+/** Where a receiver of ours says more than that it is not the replica. */
+const STATUS_HINTS: Readonly<Record<number, string>> = {
+  413: 'raise the receiver’s limits.maxBatch or limits.maxBlob',
+  503: 'see the receiver’s log; the batch stays here and is sent again',
+  507: 'make room on the receiver’s disk; the batch stays here and is sent again',
+};
+
+/** The problem of an HTTP/1 answer, behind its status line; `{}` when it holds none. */
+function problemIn(rest: string): Record<string, unknown> {
   const body = rest.split(/\r?\n\r?\n/, 2)[1] ?? '';
-  if (!/^content-type:[ \t]*application\/problem\+json/im.test(rest)) return {};
+  return /^content-type:[ \t]*application\/problem\+json/im.test(rest) ? parseProblem(body) : {};
+}
+
+/** `{}` when it is no JSON object. */
+export function parseProblem(body: string): Record<string, unknown> {
   try {
     const parsed: unknown = JSON.parse(body);
     return typeof parsed === 'object' && parsed !== null ? { ...parsed } : {};

@@ -5,12 +5,13 @@ import { type Body, COMMIT_BYTE, encodeHead, endsWithEof } from './encode.js';
 import { addressOf, type Endpoint } from './endpoint.js';
 import { aborted, leaseLost, payloadMismatch, wireError, withContext } from './errors.js';
 import { HTTP_ANSWER_MAX_BYTES, httpAnswerError, isCompleteAnswer } from './httpAnswer.js';
+import { gather } from './payload.js';
 
 /**
  * Payloads up to this size leave in one write with everything before and after them: one TLS
  * record run, no small packets. Copying 64 KiB costs less than a second trip through the socket.
  */
-const COALESCE_MAX_BYTES = 64 * 1024;
+export const COALESCE_MAX_BYTES = 64 * 1024;
 
 /**
  * A false ack is `T` and the server's EOF right behind it, both in the same breath of that server.
@@ -123,7 +124,7 @@ async function exchange(
   const noCommit = endsWithEof(request.body, request.endpoint.dialect);
   const small = request.bytes <= COALESCE_MAX_BYTES;
   const pending = small
-    ? await gather(request, connection, source, head)
+    ? await withHead(request, connection, source, head)
     : await stream(request, connection, source, head, attempt);
   const sent = performance.now();
 
@@ -157,24 +158,14 @@ async function exchange(
 }
 
 /** A small payload with its head, in one buffer; nothing is written yet. */
-async function gather(
+async function withHead(
   request: SendRequest,
   connection: Connection,
   source: AsyncIterator<Uint8Array>,
   head: Buffer,
 ): Promise<Buffer> {
-  const parts: Buffer[] = [head];
-  let bytes = 0;
-  for (;;) {
-    const step = await connection.payload(source.next());
-    if (!step.done) return Buffer.alloc(0);
-    if (step.value.done) break;
-    bytes += step.value.value.length;
-    if (bytes > request.bytes) throw payloadMismatch(request.bytes, 'longer');
-    parts.push(Buffer.from(step.value.value));
-  }
-  if (bytes < request.bytes) throw payloadMismatch(request.bytes, `only ${bytes} bytes long`);
-  return Buffer.concat(parts);
+  const payload = await gather(connection, source, request.bytes);
+  return payload === null ? Buffer.alloc(0) : Buffer.concat([head, payload]);
 }
 
 /** Writes a large payload as it comes; returns what is left to go out with the commit byte: nothing. */

@@ -32,8 +32,7 @@ function digest(pem: Buffer | null): string {
 }
 
 /** @throws Error of Node's when the CA is not PEM */
-export function secureContextFor(endpoint: Endpoint): SecureContext {
-  const { tls } = endpoint;
+export function secureContextFor({ tls }: Pick<Endpoint, 'tls'>): SecureContext {
   const id = trustId(tls);
   let context = contexts.get(id);
   if (context === undefined) {

@@ -24,10 +24,10 @@ export interface InspectOptions {
 }
 
 /** The scripts read TIME and write afterwards: effects replication, the default since 6.2's era. */
-const OLDEST_REDIS: readonly [number, number] = [6, 2];
+export const OLDEST_REDIS: readonly [number, number] = [6, 2];
 
 /** One field of the text that INFO answers, '' when absent. */
-function infoField(info: string, name: string): string {
+export function infoField(info: string, name: string): string {
   return new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1] ?? '';
 }
 
@@ -121,13 +121,20 @@ async function readInfo(client: RedisClient): Promise<string> {
   }
 }
 
-async function fsyncPolicy(client: RedisClient): Promise<Durability> {
+/** Of a server that has an append-only file. */
+export async function fsyncPolicy(client: RedisClient): Promise<Durability> {
+  const value = await readSetting(client, 'appendfsync');
+  return value === 'always' || value === 'everysec' || value === 'no' ? value : 'unknown';
+}
+
+/** One setting of the server; null where CONFIG is forbidden, as on many hosted servers. */
+export async function readSetting(client: RedisClient, name: string): Promise<string | null> {
   try {
-    const answer: unknown = await client.config('GET', 'appendfsync');
-    const value = Array.isArray(answer) ? answer[1] : fieldOf(answer, 'appendfsync');
-    return value === 'always' || value === 'everysec' || value === 'no' ? value : 'unknown';
+    const answer: unknown = await client.config('GET', name);
+    const value = Array.isArray(answer) ? answer[1] : fieldOf(answer, name);
+    return typeof value === 'string' ? value : null;
   } catch {
-    return 'unknown'; // CONFIG is forbidden on many hosted servers; INFO does not tell the policy
+    return null;
   }
 }
 

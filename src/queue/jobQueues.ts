@@ -85,11 +85,23 @@ export class JobQueues {
     });
   }
 
-  /** Blobs start parked or runnable; the processor's `beginBlob` decides in any case. */
-  async addBlob(job: BlobJob): Promise<void> {
-    await this.blobs.add('blob', job, {
-      ...JOB_OPTIONS,
-      jobId: blobJobId(job.route, job.stream, blobKey(job.link), job.version),
+  /**
+   * Blobs start runnable; the processor's `beginBlob` decides in any case. Adding a job that is
+   * there already changes nothing. One transaction, one round trip.
+   *
+   * @throws FerryError REDIS_AWAY: some may be there
+   */
+  async addBlobs(jobs: readonly BlobJob[]): Promise<void> {
+    const entries = jobs.map((job) => ({
+      name: 'blob',
+      data: job,
+      opts: {
+        ...JOB_OPTIONS,
+        jobId: blobJobId(job.route, job.stream, blobKey(job.link), job.version),
+      },
+    }));
+    await this.blobs.addBulk(entries).catch((error: unknown) => {
+      throw redisTrouble('jobs of blobs were not added', error);
     });
   }
 
@@ -115,7 +127,7 @@ export class JobQueues {
   /** The same for a blob whose batch is confirmed. */
   async wakeBlob(job: BlobJob): Promise<void> {
     const id = blobJobId(job.route, job.stream, blobKey(job.link), job.version);
-    await this.#wake(this.blobs, id, () => this.addBlob(job));
+    await this.#wake(this.blobs, id, () => this.addBlobs([job]));
   }
 
   async #wake(queue: Queue, id: string, add: () => Promise<void>): Promise<void> {

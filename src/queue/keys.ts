@@ -46,7 +46,7 @@ export class Keys {
     return `${this.tag}:payload:${jobId}:`;
   }
 
-  /** Channel: `ack`, `blob` and `ask` news for producers; a hint, never the truth. */
+  /** Channel: `ack`, `blob`, `ask` and `wake` news for producers; a hint, never the truth. */
   news(): string {
     return `${this.tag}:news`;
   }

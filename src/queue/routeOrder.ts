@@ -400,9 +400,16 @@ export class RouteOrder {
     });
   }
 
-  /** Forgets what is known of a blob whose link is gone. */
-  async forgetBlob(route: string, link: string): Promise<void> {
-    await this.#scripts.ask((redis) => redis.hdel(this.#keys.blobs(route), blobKey(link)));
+  /** Forgets what is known of blobs whose links are gone. */
+  async forgetBlobs(route: string, links: readonly string[]): Promise<void> {
+    if (links.length === 0) return;
+    const fields = links.map(blobKey);
+    await this.#scripts.ask((redis) => redis.hdel(this.#keys.blobs(route), ...fields));
+  }
+
+  /** Jobs are gone that somebody removed by hand: producers bring back what they know of. A hint. */
+  async askForWaking(): Promise<void> {
+    await this.#scripts.ask((redis) => redis.publish(this.#keys.news(), 'wake'));
   }
 
   async #lease(job: BatchJob, holder: string, ms: number): Promise<boolean> {

@@ -25,6 +25,18 @@ export async function promoteHead(
   if (job !== null && job.generation === head.generation) await queues.addBatch(job, false);
 }
 
+/** The batch that these blobs follow is confirmed. One whose job is gone comes back, too. */
+export async function promoteBlobs(
+  order: RouteOrder,
+  queues: JobQueues,
+  jobIds: readonly string[],
+): Promise<void> {
+  let missing = false;
+  for (const id of jobIds) if ((await queues.promoteBlob(id)) === 'missing') missing = true;
+  // Only their producer can say what they were.
+  if (missing) await order.askForWaking();
+}
+
 /**
  * The operator gave the head up: the route moves on, the job of what was given up goes away (it is
  * a failed one), and what waited is woken. Harmless when it was done before.
@@ -40,6 +52,6 @@ export async function skipHead(
   // One that somebody runs at this moment stays, and finds itself delivered.
   await queues.batches.remove(batchJobId(route, generation, sequence)).catch(() => 0);
   await wakeHead(order, queues, route);
-  for (const blob of answer.blobs) await queues.promoteBlob(blob);
+  await promoteBlobs(order, queues, answer.blobs);
   return answer;
 }

@@ -1,7 +1,8 @@
 import type { AddressInfo, Socket } from 'node:net';
-import { createServer, type Server } from 'node:tls';
+import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { FerryError, systemCode } from '../common/errors.js';
-import type { ListenAddress } from '../config/model.js';
+import type { ListenAddress, ReceiverConfig } from '../config/model.js';
+import { H2Connection, Places } from './h2/connection.js';
 import { Session, type SessionParts } from './session.js';
 
 /** Connections that the kernel holds for us while all places are taken. */
@@ -17,20 +18,36 @@ export interface ServerOptions {
   ticketKeys: Buffer;
 }
 
-/** The TLS server: accepts connections within the limit, serves each by a Session. */
+export type ServerParts = Omit<SessionParts, 'dialect'> & Pick<ReceiverConfig, 'dialect'>;
+
+/** A connection, whichever wire it speaks. */
+interface Served {
+  /** Resolves when it is over; never throws. */
+  serve(): Promise<void>;
+  /** Nothing new; what has been begun may finish. */
+  retire(): void;
+  /** Ends it now. */
+  abandon(): void;
+}
+
+/**
+ * The TLS server: accepts connections within the limit. A client that asks for HTTP/2 in the
+ * handshake (ALPN `h2`) is served by an H2Connection, every other by a Session of the old wire:
+ * PicoLisp's programs ask for nothing.
+ */
 export class ReceiverServer {
   readonly #server: Server;
   /** Connections including those still in the handshake. */
   readonly #raw = new Set<Socket>();
-  readonly #sessions = new Map<Session, Promise<void>>();
+  readonly #sessions = new Map<Served, Promise<void>>();
 
   private constructor(server: Server) {
     this.#server = server;
   }
 
   /** @throws FerryError TLS_FILES_INVALID, LISTEN_FAILED */
-  static async start(options: ServerOptions, parts: SessionParts): Promise<ReceiverServer> {
-    const server = new ReceiverServer(makeServer(options, parts.limits.idleMs));
+  static async start(options: ServerOptions, parts: ServerParts): Promise<ReceiverServer> {
+    const server = new ReceiverServer(makeServer(options, parts));
     const { log, limits } = parts;
     server.#server.maxConnections = limits.connections;
     server.#server.on('drop', () => log.warn({ max: limits.connections }, 'connection dropped'));
@@ -43,13 +60,13 @@ export class ReceiverServer {
       server.#raw.add(socket);
       socket.once('close', () => server.#raw.delete(socket));
     });
+    const h2Parts = { ...parts, places: new Places(limits.connections) };
     server.#server.on('secureConnection', (socket) => {
-      // After our answer we read on until the client ends; its EOF must not end our side. Not an
-      // option of the server: a client that leaves in the handshake would stay half open.
-      socket.allowHalfOpen = true;
       socket.setNoDelay(true);
       socket.on('error', (error) => log.debug({ err: error }, 'connection broke'));
-      const session = new Session(socket, parts);
+      const session =
+        socket.alpnProtocol === 'h2' ? new H2Connection(socket, h2Parts) : oldWire(socket, parts);
+      if (session === null) return;
       const served = session.serve().finally(() => server.#sessions.delete(session));
       server.#sessions.set(session, served);
     });
@@ -68,10 +85,10 @@ export class ReceiverServer {
     return this.#raw.size;
   }
 
-  /** No new connections; those that have announced something may finish within `graceMs`. */
+  /** No new connections and requests; what has been announced may finish within `graceMs`. */
   async stop(graceMs: number): Promise<void> {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    for (const session of this.#sessions.keys()) if (session.inHead) session.abandon();
+    for (const session of this.#sessions.keys()) session.retire();
     const timer = setTimeout(() => {
       for (const session of this.#sessions.keys()) session.abandon();
     }, graceMs);
@@ -104,14 +121,32 @@ export class ReceiverServer {
   }
 }
 
-function makeServer({ cert, key, ticketKeys }: ServerOptions, idleMs: number): Server {
+/** @returns null when this receiver speaks HTTP/2 only: the connection is ended */
+function oldWire(socket: TLSSocket, parts: ServerParts): Session | null {
+  const { dialect } = parts;
+  if (dialect === 'h2') {
+    socket.destroySoon();
+    return null;
+  }
+  // After our answer we read on until the client ends; its EOF must not end our side. Not an
+  // option of the server: a client that leaves in the handshake would stay half open.
+  socket.allowHalfOpen = true;
+  return new Session(socket, { ...parts, dialect });
+}
+
+function makeServer(
+  { cert, key, ticketKeys }: ServerOptions,
+  { dialect, limits }: ServerParts,
+): Server {
   try {
     return createServer({
       cert,
       key,
       ticketKeys,
       minVersion: 'TLSv1.2',
-      handshakeTimeout: Math.min(HANDSHAKE_MS, idleMs),
+      handshakeTimeout: Math.min(HANDSHAKE_MS, limits.idleMs),
+      // The old wire begins like HTTP/1, so a client that asks for just that is let in.
+      ALPNProtocols: dialect === 'h2' ? ['h2'] : ['h2', 'http/1.1'],
       noDelay: true,
     });
   } catch (error) {

@@ -1,11 +1,10 @@
 import type { TLSSocket } from 'node:tls';
 import type { Logger } from 'pino';
 import { crashPoint } from '../common/crashPoints.js';
-import { FerryError } from '../common/errors.js';
 import type { ReceiverMeter } from '../common/meter.js';
 import type { ReceiverConfig } from '../config/model.js';
 import { Deadline } from '../protocol/deadline.js';
-import { ANSWERS, type Answer, refusedIdentity } from './answers.js';
+import { ANSWERS, type Answer, oldWireAnswer, refusedIdentity, storageFailed } from './answers.js';
 import type { Apps } from './apps.js';
 import { type Delivery, openDelivery } from './delivery.js';
 import { type RequestEvent, RequestParser } from './request.js';
@@ -23,7 +22,7 @@ const COMMIT = Buffer.from('T');
 
 export interface SessionParts {
   apps: Apps;
-  dialect: ReceiverConfig['dialect'];
+  dialect: 'acked' | 'eof';
   limits: ReceiverConfig['limits'];
   meter: ReceiverMeter;
   log: Logger;
@@ -62,11 +61,6 @@ export class Session {
     this.#headTimer = setTimeout(inHead, HEAD_DEADLINE_MS);
   }
 
-  /** True while nothing has been announced: such a connection loses nothing by being ended. */
-  get inHead(): boolean {
-    return this.#parser.inHead;
-  }
-
   /** Serves until the socket is over. Never throws. */
   async serve(): Promise<void> {
     try {
@@ -80,6 +74,11 @@ export class Session {
       await this.#delivery?.discard();
       await this.#finish();
     }
+  }
+
+  /** Ends it if nothing has been announced: nothing is lost by that. */
+  retire(): void {
+    if (this.#parser.inHead) this.abandon();
   }
 
   /** Ends it from outside, at a stop: politely, then for good. */
@@ -156,11 +155,11 @@ export class Session {
   }
 
   #storageFailed(error: unknown): Answer {
-    if (error instanceof FerryError && error.code === 'BLOB_PATH_REFUSED') {
-      return ANSWERS['blob-path'];
+    const answer = storageFailed(error);
+    if (answer.oldStatus === ANSWERS.storage.oldStatus) {
+      this.#parts.log.error({ err: error, app: this.#app }, 'could not store what was received');
     }
-    this.#parts.log.error({ err: error, app: this.#app }, 'could not store what was received');
-    return ANSWERS.storage;
+    return answer;
   }
 
   async #refuse(answer: Answer): Promise<void> {
@@ -170,7 +169,7 @@ export class Session {
     await this.#delivery?.discard();
     const peer = this.#socket.remoteAddress;
     this.#parts.log.warn({ app: this.#app, peer, reason: answer.reason }, 'refused');
-    this.#end(answer.http);
+    this.#end(oldWireAnswer(answer));
   }
 
   #abandon(why: string): void {

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino';
-import { asError } from '../common/errors.js';
+import { asError, describe } from '../common/errors.js';
 import type { FerryConfig } from '../config/model.js';
+import type { QueueAccess } from '../queue/access.js';
 import { findRunningRedis } from '../queue/embedded/findRunning.js';
 import type { BatchJob } from '../queue/jobs.js';
 import { Keys } from '../queue/keys.js';
@@ -21,18 +22,46 @@ export interface RedisView {
       blobError: RouteError | null;
       pendingBytes: number;
       oldestSealedAtMs: number | null;
+      /** What waits there, ascending; only where `wantBatches` asked for it. */
+      batches: readonly BatchJob[];
     }
   >;
   /** null: not known, since Redis is away. */
   memory: RedisMemory | null;
 }
 
-/** Everything that status needs of Redis, in one look; an empty one when Redis is away. */
-export async function viewRedis(config: FerryConfig, log: Logger): Promise<RedisView> {
+/**
+ * Everything that status needs of Redis, in one look; an empty one when Redis is away.
+ *
+ * @param wantBatches of which routes each batch is wanted: what waits in Redis may be much
+ */
+export async function viewRedis(
+  config: FerryConfig,
+  log: Logger,
+  wantBatches: (route: string) => boolean = () => false,
+): Promise<RedisView> {
   const target = await findRunningRedis(config);
   if (target === null)
     return away('the embedded Redis is not running: no role of this state directory is');
   const scripts = new ScriptConnection(target, log.child({}, { level: 'silent' }));
+  try {
+    return await lookInTime(scripts, new Keys(config.redis.prefix), wantBatches);
+  } finally {
+    await scripts.close();
+  }
+}
+
+/** The same on a connection that is kept open; whether Redis is there it knows already. */
+export async function viewRedisThrough({ scripts, keys }: QueueAccess): Promise<RedisView> {
+  if (scripts.facts !== null) return lookInTime(scripts, keys);
+  return away(scripts.refusal === null ? 'it cannot be reached' : describe(scripts.refusal));
+}
+
+async function lookInTime(
+  scripts: ScriptConnection,
+  keys: Keys,
+  wantBatches: (route: string) => boolean = () => false,
+): Promise<RedisView> {
   let timer: NodeJS.Timeout | undefined;
   try {
     const patience = new Promise<never>((_, reject) => {
@@ -41,16 +70,21 @@ export async function viewRedis(config: FerryConfig, log: Logger): Promise<Redis
         PATIENCE_MS,
       );
     });
-    return await Promise.race([look(scripts, new Keys(config.redis.prefix)), patience]);
+    const looking = look(scripts, keys, wantBatches);
+    looking.catch(() => undefined); // it may fail after our patience
+    return await Promise.race([looking, patience]);
   } catch (error) {
     return away(asError(error).message);
   } finally {
     clearTimeout(timer);
-    await scripts.close();
   }
 }
 
-async function look(scripts: ScriptConnection, keys: Keys): Promise<RedisView> {
+async function look(
+  scripts: ScriptConnection,
+  keys: Keys,
+  wantBatches: (route: string) => boolean,
+): Promise<RedisView> {
   const facts = await scripts.ready();
   const order = new RouteOrder(scripts, keys);
   const routes: RedisView['routes'] = new Map();
@@ -59,14 +93,18 @@ async function look(scripts: ScriptConnection, keys: Keys): Promise<RedisView> {
     if (state === null) return;
     let pendingBytes = 0;
     let oldestSealedAtMs: number | null = null;
+    const batches: BatchJob[] = [];
+    const wanted = wantBatches(route);
     for (const raw of Object.values(await scripts.client.hgetall(keys.batches(route)))) {
       const batch = JSON.parse(raw) as BatchJob;
       if (batch.sequence < state.head) continue;
       pendingBytes += batch.bytes;
       oldestSealedAtMs = Math.min(oldestSealedAtMs ?? batch.sealedAtMs, batch.sealedAtMs);
+      if (wanted) batches.push(batch);
     }
     const blobError = await order.blobError(route);
-    routes.set(route, { state, blobError, pendingBytes, oldestSealedAtMs });
+    batches.sort((a, b) => a.sequence - b.sequence);
+    routes.set(route, { state, blobError, pendingBytes, oldestSealedAtMs, batches });
   };
   // All at once: one connection pipelines them.
   await Promise.all((await order.routes()).map(lookAt));

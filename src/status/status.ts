@@ -11,35 +11,27 @@ import { replayLeft } from '../producers/spool/replayState.js';
 import { Spool } from '../producers/spool/spool.js';
 import type { RouteMark, SpoolView } from '../producers/spool/types.js';
 import { spoolDir, spooledJournals } from '../producers/spoolFiles.js';
-import type { RouteState } from '../queue/routeOrder.js';
+import type { QueueAccess } from '../queue/access.js';
+import type { RouteError, RouteState } from '../queue/routeOrder.js';
 import { describeFull, waitsForMemory } from './memoryView.js';
-import { type RedisView, viewRedis } from './redisView.js';
+import { type RedisView, viewRedis, viewRedisThrough } from './redisView.js';
 import type { RouteStatus, StatusReport } from './report.js';
 
 /**
  * Puts together what the spool and Redis know of every route. Reads only: starts no Redis, takes
  * no lock, and answers from the spool alone when Redis is away.
+ *
+ * @param access a connection that is open already; default: one of its own, for this look
  */
 export async function readStatus(
   config: FerryConfig,
   log: Logger,
-  { isDaemon = false }: { isDaemon?: boolean } = {},
+  { isDaemon = false, access }: { isDaemon?: boolean; access?: QueueAccess } = {},
 ): Promise<StatusReport> {
-  const redis = await viewRedis(config, log);
+  const redis = await (access === undefined ? viewRedis(config, log) : viewRedisThrough(access));
   const routes = new Map<string, RouteStatus>();
 
-  const journals = new Map<string, JournalConfig | null>();
-  // The other spools of a daemon's state directory are those of other daemons.
-  const spooled = isDaemon ? [] : await spooledJournals(config.stateDir);
-  for (const name of spooled) journals.set(name, null);
-  for (const rule of config.journals) {
-    if (rule.kind === 'path') journals.set(rule.name, resolveJournal(rule));
-    else {
-      for (const name of journals.keys()) {
-        if (ruleMatches(rule, name)) journals.set(name, resolveJournal(rule, basename(name)));
-      }
-    }
-  }
+  const journals = await knownJournals(config, { isDaemon });
   let full = false;
   for (const [name, journal] of journals) {
     const spool = await Spool.readOnly(spoolDir(config.stateDir, name));
@@ -75,6 +67,29 @@ export async function readStatus(
     redis: full ? { ...redis.summary, error: describeFull(redis) } : redis.summary,
     routes: [...routes.values()].sort((a, b) => (a.route < b.route ? -1 : 1)),
   };
+}
+
+/**
+ * Journals that the configuration names or that have a spool; null: the configuration no longer
+ * knows it.
+ */
+export async function knownJournals(
+  config: FerryConfig,
+  { isDaemon }: { isDaemon: boolean },
+): Promise<Map<string, JournalConfig | null>> {
+  const journals = new Map<string, JournalConfig | null>();
+  // The other spools of a daemon's state directory are those of other daemons.
+  const spooled = isDaemon ? [] : await spooledJournals(config.stateDir);
+  for (const name of spooled) journals.set(name, null);
+  for (const rule of config.journals) {
+    if (rule.kind === 'path') journals.set(rule.name, resolveJournal(rule));
+    else {
+      for (const name of journals.keys()) {
+        if (ruleMatches(rule, name)) journals.set(name, resolveJournal(rule, basename(name)));
+      }
+    }
+  }
+  return journals;
 }
 
 /** The routes of several pipelines as one report; for the daemons of one state directory. */
@@ -140,10 +155,7 @@ function routeStatus(
     journalBytes: seen.journalBytes,
     pendingBlobs,
     attempts: state?.attempts ?? 0,
-    lastError:
-      error === null
-        ? null
-        : `${error.code}: ${error.message}${error.hint === undefined ? '' : `: ${error.hint}`}`,
+    lastError: error === null ? null : describeError(error),
     lastErrorCode: error?.code ?? null,
     lastErrorAt: error === null ? null : new Date(error.at).toISOString(),
     deliveredBatches: delivered.batches,
@@ -171,6 +183,11 @@ function replayOf(mark: RouteMark | undefined, head: number): RouteStatus['repla
   const { from, to, bytesLeft } = mark.replay;
   const replay = { ...mark.replay, acked: head - 1 };
   return { from, to, batchesLeft: replayLeft({ ...mark, replay }), bytesLeft };
+}
+
+/** `CODE: what happened: what to do` */
+export function describeError({ code, message, hint }: RouteError): string {
+  return `${code}: ${message}${hint === undefined ? '' : `: ${hint}`}`;
 }
 
 function waitingFrom(spool: SpoolView, head: number): { bytes: number; oldestMs: number | null } {

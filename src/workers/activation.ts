@@ -12,7 +12,7 @@ import type { WorkerStop } from './workerStop.js';
 export interface ActivationParts {
   order: RouteOrder;
   queues: JobQueues;
-  delivery: Delivery;
+  delivery: Pick<Delivery, 'sendBatch' | 'sendBlob'>;
   stop: WorkerStop;
   complaints: Complaints;
   meter: Meter;
@@ -31,10 +31,17 @@ const TELL_AGAIN_MS = 200;
 /**
  * Puts the job back for `ms` and ends its activation.
  *
+ * @param slept called once it is put back
  * @throws DelayedError always: BullMQ's word for it
  */
-export async function sleepJob(job: Job, token: string, ms: number): Promise<never> {
+export async function sleepJob(
+  job: Job,
+  token: string,
+  ms: number,
+  slept?: () => void,
+): Promise<never> {
   await job.moveToDelayed(Date.now() + ms, token);
+  slept?.();
   throw new DelayedError();
 }
 

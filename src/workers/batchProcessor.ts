@@ -4,7 +4,7 @@ import type { DestinationConfig } from '../config/model.js';
 import { PARK_MS } from '../queue/jobQueues.js';
 import type { BatchJob } from '../queue/jobs.js';
 import { type BeginAnswer, LEASE_MS } from '../queue/routeOrder.js';
-import { promoteHead, wakeHead } from '../queue/wake.js';
+import { promoteBlobs, promoteHead, wakeHead } from '../queue/wake.js';
 import {
   type ActivationParts,
   CLOSED_PAUSE_MS,
@@ -131,7 +131,7 @@ export class BatchProcessor {
           sequence: answer.head,
         });
       }
-      for (const blob of answer.blobs) await queues.promoteBlob(blob);
+      await promoteBlobs(order, queues, answer.blobs);
     } catch (err) {
       log.debug({ err, route: batch.route }, 'not woken; the periodic check makes it good');
     }

@@ -4,7 +4,13 @@ import { dirname, resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { FerryError } from '../common/errors.js';
 import type { DestinationConfig, FerryConfig } from '../config/model.js';
-import { connectionsSettled, send } from '../protocol/index.js';
+import {
+  connectionsSettled,
+  H2Client,
+  type SendRequest,
+  type SendResult,
+  send,
+} from '../protocol/index.js';
 import type { QueueAccess } from '../queue/access.js';
 import { type BatchJob, type BlobJob, type BlobSent, YOUNG_BLOB_MS } from '../queue/jobs.js';
 import { CHUNK_BYTES, type PayloadStore } from '../queue/payload/payloadStore.js';
@@ -35,6 +41,7 @@ export class Delivery {
   readonly #redis: PayloadStore;
   readonly #transfers: TransferReader;
   readonly #copies: Copies;
+  readonly #h2 = new H2Client();
   readonly #log: Logger;
 
   constructor(config: FerryConfig, access: QueueAccess, log: Logger) {
@@ -49,7 +56,7 @@ export class Delivery {
    * Sends a batch and returns when it is confirmed as the destination's `confirm` asks.
    *
    * @param previous the sequence confirmed before it on this route; 0 for none
-   * @throws FerryError of `send`, `resolveEndpoint`, `Copies` or the payload's source
+   * @throws FerryError of `send`, `H2Client.send`, `resolveEndpoint`, `Copies` or the payload's source
    */
   async sendBatch(
     destination: DestinationConfig,
@@ -65,7 +72,7 @@ export class Delivery {
     const endpoint = await resolveEndpoint(destination, batch.journal);
     const payload = await this.#openBatch(batch, rights.signal);
     try {
-      const result = await send({
+      const result = await this.#send({
         endpoint,
         body: { kind: 'batch' },
         bytes: batch.bytes,
@@ -105,7 +112,7 @@ export class Delivery {
     const young = Date.now() - payload.mtimeMs < YOUNG_BLOB_MS;
     const hash = young ? createHash('sha256') : null;
     try {
-      await send({
+      await this.#send({
         endpoint,
         body: { kind: 'blob', path: blob.text },
         bytes: payload.bytes,
@@ -129,7 +136,11 @@ export class Delivery {
   /** Ends what listens, and waits until every connection has said goodbye. */
   async close(): Promise<void> {
     this.#transfers.stop();
-    await connectionsSettled();
+    await Promise.all([connectionsSettled(), this.#h2.close()]);
+  }
+
+  #send(request: SendRequest): Promise<SendResult> {
+    return request.endpoint.dialect === 'h2' ? this.#h2.send(request) : send(request);
   }
 
   async #openBatch(batch: BatchJob, signal: AbortSignal): Promise<OpenPayload> {

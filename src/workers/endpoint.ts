@@ -17,32 +17,26 @@ interface CachedFile {
   stamp: string;
   bytes: Buffer;
 }
-const certificateFiles = new Map<string, CachedFile>();
+const files = new Map<string, CachedFile>();
+/** Longer than the step of any file system's clock that we know: FAT's is 2 s. */
+const YOUNG_FILE_MS = 3_000;
 
 /**
  * Resolves a destination for one attempt on one journal: key file, host file and certificates are
- * read afresh (an operator replaces them without telling us).
+ * looked at afresh (an operator replaces them without telling us).
  *
  * @param journal the name that `{journal}` in the url stands for
- * @throws FerryError KEY_FILE_MISSING, KEY_WITHOUT_NEWLINE, HOST_FILE_MISSING, CA_FILE_MISSING,
- *   DIALECT_UNSUPPORTED
+ * @throws FerryError KEY_FILE_MISSING, KEY_WITHOUT_NEWLINE, HOST_FILE_MISSING, CA_FILE_MISSING
  */
 export async function resolveEndpoint(
   destination: WireDestination,
   journal: string,
 ): Promise<Endpoint> {
-  const { dialect, tls } = destination;
-  if (dialect === 'h2') {
-    throw new FerryError('DIALECT_UNSUPPORTED', 'the dialect h2 does not use this connection', {
-      kind: 'usage',
-      hint: 'set dialect to acked or eof',
-    });
-  }
-  const [host, key, ca, extraCa] = await Promise.all([
+  const { dialect } = destination;
+  const [host, key, trust] = await Promise.all([
     readHost(destination),
     readKey(destination.key, destination.name),
-    tls.caFile === null ? null : readCertificates(tls.caFile, destination.name),
-    tls.verify && tls.caFile === null ? readExtraCa(destination.name) : null,
+    readTrust(destination),
   ]);
   return {
     name: destination.name,
@@ -53,19 +47,36 @@ export async function resolveEndpoint(
     key,
     dialect,
     confirm: destination.confirm,
-    tls: { verify: tls.verify, ca, extraCa, servername: tls.servername },
+    tls: trust,
     timeouts: destination.timeouts,
   };
 }
 
-/** A host with "/" is a file whose first line is the address, as bin/ssl has it. */
-async function readHost(destination: WireDestination): Promise<string> {
+/**
+ * Whom a destination's connections believe.
+ *
+ * @throws FerryError CA_FILE_MISSING
+ */
+export async function readTrust({ name, tls }: WireDestination): Promise<Endpoint['tls']> {
+  const [ca, extraCa] = await Promise.all([
+    tls.caFile === null ? null : readCertificates(tls.caFile, name),
+    tls.verify && tls.caFile === null ? readExtraCa(name) : null,
+  ]);
+  return { verify: tls.verify, ca, extraCa, servername: tls.servername };
+}
+
+/**
+ * A host with "/" is a file whose first line is the address, as bin/ssl has it.
+ *
+ * @throws FerryError HOST_FILE_MISSING
+ */
+export async function readHost(destination: WireDestination): Promise<string> {
   if (!destination.host.includes('/')) return destination.host;
   const path = destination.host;
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
+  const text = await readCached(path).catch((error: unknown) => {
     throw missing('HOST_FILE_MISSING', `the host file ${path}`, destination.name, error);
   });
-  const address = text.split('\n', 1)[0]?.trim() ?? '';
+  const address = text.toString('utf8').split('\n', 1)[0]?.trim() ?? '';
   if (address === '') {
     throw new FerryError('HOST_FILE_MISSING', `the host file ${path} has an empty first line`, {
       kind: 'destination',
@@ -76,11 +87,16 @@ async function readHost(destination: WireDestination): Promise<string> {
   return address;
 }
 
-async function readKey(secret: Secret, destination: string): Promise<Buffer> {
+/**
+ * The key's bytes, to be sent verbatim.
+ *
+ * @throws FerryError KEY_FILE_MISSING, KEY_WITHOUT_NEWLINE
+ */
+export async function readKey(secret: Secret, destination: string): Promise<Buffer> {
   const key =
     'text' in secret
       ? Buffer.from(secret.text.endsWith('\n') ? secret.text : `${secret.text}\n`)
-      : await readFile(secret.file).catch((error: unknown) => {
+      : await readCached(secret.file).catch((error: unknown) => {
           throw missing('KEY_FILE_MISSING', `the key file ${secret.file}`, destination, error);
         });
   if (key.at(-1) !== NEWLINE) {
@@ -114,14 +130,18 @@ function readCertificates(path: string, destination: string): Promise<Buffer> {
   });
 }
 
-/** The same Buffer as long as the file is the same, so that its TLS context is found again. */
+/**
+ * What is in the file now. The same Buffer as long as the file is the same, so that its TLS context
+ * is found again, and a stat is all it costs. Of a file that was changed a moment ago a stat cannot
+ * say that it has not been changed again since, at the same size: that is read each time.
+ */
 async function readCached(path: string): Promise<Buffer> {
-  const { mtimeMs, size, ino } = await stat(path);
-  const stamp = `${mtimeMs} ${size} ${ino}`;
-  const known = certificateFiles.get(path);
+  const { mtimeMs, ctimeMs, size, ino } = await stat(path);
+  const stamp = `${mtimeMs} ${ctimeMs} ${size} ${ino}`;
+  const known = files.get(path);
   if (known?.stamp === stamp) return known.bytes;
   const bytes = await readFile(path);
-  certificateFiles.set(path, { stamp, bytes });
+  if (Date.now() - Math.max(mtimeMs, ctimeMs) > YOUNG_FILE_MS) files.set(path, { stamp, bytes });
   return bytes;
 }
 

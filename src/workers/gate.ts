@@ -4,10 +4,15 @@
  */
 const WAITERS_PER_CONNECTION = 4;
 
-/** Jobs that find the gate full come back one after another, so far apart. */
+/** Jobs that find the gate full come back by themselves one after another, so far apart. */
 const RETURN_APART_MS = 10;
 const RETURN_MIN_MS = 100;
 const RETURN_MAX_MS = 30_000;
+
+/** Those of which a gate knows that they sleep; what is more comes back by itself. */
+const SLEEPERS_MAX = 10_000;
+/** One that was called and has not come by then was taken by another worker. */
+const CALLED_MAX_MS = 1_000;
 
 export type Entrance =
   | { entered: true; leave: () => void }
@@ -17,20 +22,42 @@ export type Entrance =
 /** Batches before blobs: journal bytes are what others wait for. */
 export type Lane = 'batch' | 'blob';
 
+/** Ends the sleep of a job that was turned away; one that does not sleep is left alone. */
+export type Call = (lane: Lane, jobId: string) => Promise<unknown>;
+
 /**
  * Limits the connections of this process to one destination, and keeps destinations apart: one
  * that hangs holds its own connections and waiters, never another's. Each lane has waiters of its
  * own, so that a backlog of blobs cannot keep a batch out.
+ *
+ *     enter --place--> inside --leave--> gone, and a waiter goes inside
+ *           --waiters full--> turned away, sleeps --a waiter went inside--> called --> enter
+ *                                                 --its time is over------> enter
+ *
+ * The queue is one line for all destinations. So a backlog for one is taken out of it and put to
+ * sleep as fast as it comes; and it is called back as fast as places become free, because its
+ * time of return can only be a guess.
  */
 export class DestinationGate {
   readonly #connections: number;
+  readonly #call: Call;
+  /** Of a lane. */
+  readonly #waitersMax: number;
   #inside = 0;
   readonly #waiters: Record<Lane, (() => void)[]> = { batch: [], blob: [] };
+  readonly #sleepers: Record<Lane, Set<string>> = { batch: new Set(), blob: new Set() };
+  /** Those who were called and have not come yet: since when, `performance.now()`. */
+  readonly #called: Record<Lane, Map<string, number>> = { batch: new Map(), blob: new Map() };
   /** When the last job that was turned away is to come back. */
   #lastReturnAt = 0;
 
-  constructor(connections: number) {
+  /** @param alone whether it is the only destination: there is nobody to make room for */
+  constructor(connections: number, options: { alone: boolean; call: Call }) {
     this.#connections = connections;
+    this.#call = options.call;
+    this.#waitersMax = options.alone
+      ? Number.POSITIVE_INFINITY
+      : connections * WAITERS_PER_CONNECTION;
   }
 
   /** Slots of one lane's BullMQ worker that this destination can hold at most. */
@@ -38,12 +65,12 @@ export class DestinationGate {
     return connections * (1 + WAITERS_PER_CONNECTION);
   }
 
-  async enter(lane: Lane): Promise<Entrance> {
+  async enter(lane: Lane, jobId: string): Promise<Entrance> {
+    this.#called[lane].delete(jobId);
+    this.#sleepers[lane].delete(jobId);
     if (this.#inside >= this.#connections) {
       const waiters = this.#waiters[lane];
-      if (waiters.length >= this.#connections * WAITERS_PER_CONNECTION) {
-        return { entered: false, ms: this.#turnAway() };
-      }
+      if (waiters.length >= this.#waitersMax) return { entered: false, ms: this.#turnAway() };
       await new Promise<void>((resolve) => waiters.push(resolve));
     } else {
       this.#inside += 1;
@@ -57,8 +84,33 @@ export class DestinationGate {
         const next = this.#waiters.batch.shift() ?? this.#waiters.blob.shift();
         if (next === undefined) this.#inside -= 1;
         else next(); // the place is handed over
+        this.#callSleepers('batch');
+        this.#callSleepers('blob');
       },
     };
+  }
+
+  /** It was turned away, and its sleep has begun. */
+  sleeps(lane: Lane, jobId: string): void {
+    if (this.#sleepers[lane].size < SLEEPERS_MAX) this.#sleepers[lane].add(jobId);
+    // Those who left meanwhile could not know of it.
+    if (this.#inside < this.#connections) this.#callSleepers(lane);
+  }
+
+  /** As many as there is room for among the waiters, the longest sleeper first. */
+  #callSleepers(lane: Lane): void {
+    const called = this.#called[lane];
+    const now = performance.now();
+    for (const jobId of this.#sleepers[lane]) {
+      for (const [other, since] of called) {
+        if (now - since < CALLED_MAX_MS) break; // in the order of their calls
+        called.delete(other);
+      }
+      if (this.#waiters[lane].length + called.size >= this.#waitersMax) return;
+      this.#sleepers[lane].delete(jobId);
+      called.set(jobId, now);
+      void this.#call(lane, jobId).catch(() => undefined); // it comes back by itself, later
+    }
   }
 
   /** Spreads those who return, so that thousands of them are a trickle and not a storm. */

@@ -36,6 +36,9 @@ const CLOSE_LOOK_MS = 50;
 /** A job for a destination that this worker's configuration does not know. */
 const UNKNOWN_DESTINATION_PAUSE_MS = 5_000;
 
+/** How confirmed batches and blobs come about: a measurement may put something else here. */
+export type Sender = Pick<Delivery, 'sendBatch' | 'sendBlob' | 'close'>;
+
 /**
  * Starts a worker: any number of them, on any hosts, share the routes of one Redis.
  *
@@ -45,11 +48,12 @@ export async function startWorker(
   config: FerryConfig,
   access: QueueAccess,
   context: RoleContext,
+  sender?: Sender,
 ): Promise<Role> {
   const workerId = `${hostname()}.${process.pid}.${randomUUID().slice(0, 8)}`;
   const registry = new WorkerRegistry(config.stateDir, config.redis.prefix, workerId);
   await registry.enter();
-  return new WorkerRole(config, access, context, workerId, registry);
+  return new WorkerRole(config, access, context, workerId, registry, sender);
 }
 
 class WorkerRole implements Role {
@@ -59,7 +63,7 @@ class WorkerRole implements Role {
   readonly #destinations: ReadonlyMap<string, DestinationConfig>;
   readonly #gates = new Map<string, DestinationGate>();
   readonly #stop = new WorkerStop();
-  readonly #delivery: Delivery;
+  readonly #delivery: Sender;
   readonly #workers: Worker[];
   readonly #connections: RedisClient[] = [];
   readonly #unknown = new Set<string>();
@@ -74,16 +78,24 @@ class WorkerRole implements Role {
     { logger, meter }: RoleContext,
     workerId: string,
     private readonly registry: WorkerRegistry,
+    sender?: Sender,
   ) {
     this.#access = access;
     this.#log = logger.child({ role: 'worker' });
     this.#destinations = config.destinations;
     let slots = SPARE_SLOTS;
     for (const destination of config.destinations.values()) {
-      this.#gates.set(destination.name, new DestinationGate(destination.connections));
+      this.#gates.set(
+        destination.name,
+        new DestinationGate(destination.connections, {
+          alone: config.destinations.size === 1,
+          call: (lane, id) =>
+            lane === 'batch' ? access.queues.promoteBatch(id) : access.queues.promoteBlob(id),
+        }),
+      );
       slots += DestinationGate.slots(destination.connections);
     }
-    this.#delivery = new Delivery(config, access, this.#log);
+    this.#delivery = sender ?? new Delivery(config, access, this.#log);
     const parts = {
       order: access.order,
       queues: access.queues,
@@ -194,8 +206,11 @@ class WorkerRole implements Role {
       }
       return sleepJob(job, token, UNKNOWN_DESTINATION_PAUSE_MS);
     }
-    const entrance = await gate.enter(job.queueName === BATCH_QUEUE ? 'batch' : 'blob');
-    if (!entrance.entered) return sleepJob(job, token, entrance.ms);
+    const lane = job.queueName === BATCH_QUEUE ? 'batch' : 'blob';
+    const entrance = await gate.enter(lane, String(job.id));
+    if (!entrance.entered) {
+      return sleepJob(job, token, entrance.ms, () => gate.sleeps(lane, String(job.id)));
+    }
     try {
       if (this.#stop.stopping) return await sleepJob(job, token, 0);
       this.#lastActiveAt = performance.now();

@@ -5,7 +5,6 @@ import { parseConfig } from '../../src/config/load.js';
 import type { FerryConfig, WireDestination } from '../../src/config/model.js';
 import { printConfig } from '../../src/config/print.js';
 import { ConfigError } from '../../src/config/problems.js';
-import { unsupported } from '../../src/config/requirements.js';
 import { jsonSchema } from '../../src/config/schema.js';
 import { FULL_CONFIG, MINIMAL_CONFIG } from './samples.js';
 
@@ -70,12 +69,6 @@ test('every documented field is read', () => {
   assert.deepEqual(config.dashboard?.listen, { host: '127.0.0.1', port: 3000 });
   assert.equal(config.receiver?.dataDir, '/etc/ferry/received');
   assert.deepEqual(config.receiver?.apps[0]?.apply, ['sh', '-c', 'cat >> replica.log']);
-});
-
-test('what this version does not do is named', () => {
-  assert.deepEqual(unsupported(load(MINIMAL_CONFIG)), []);
-  const named = unsupported(load(FULL_CONFIG, { FERRY_PASSWORD: 'geheim' }));
-  assert.match(named.join('\n'), /dashboard/);
 });
 
 test('variables are expanded in values, also to numbers, and $$ keeps one as it is', () => {

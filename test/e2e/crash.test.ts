@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { CRASH_POINTS, type CrashPoint } from '../../src/common/crashPoints.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { startFerry, until } from '../support/process.js';
-import { ARRIVAL_MS, announceBlob, Site, Writer } from './site.js';
+import { killAndCompare } from './crashScenario.js';
+import { Site } from './site.js';
 
 failOnLeaks();
 
@@ -33,30 +31,6 @@ const ELSEWHERE: readonly CrashPoint[] = [
   'receiver.folderMade',
   'receiver.applied',
 ];
-
-/** The Nth passing: the first would always find an empty pipeline. */
-const PASSING: Partial<Record<CrashPoint, number>> = {
-  'capture.settled': 1,
-  'blob.seen': 1,
-  'blob.confirmed': 1,
-  'blob.noted': 1,
-  'blob.unlinked': 1,
-  'spool.rolled': 1,
-  'spool.freeing': 1,
-  'spool.freed': 1,
-};
-
-const COMMIT_BYTES = 3_000;
-/** A segment rolls when a megabyte in it is no longer needed; a large batch's file is freed alone. */
-const LARGER_COMMIT_BYTES: Partial<Record<CrashPoint, number>> = {
-  'spool.rolled': 100_000,
-  'spool.freeing': 300_000,
-  'spool.freed': 300_000,
-};
-
-/** A point that is not reached within so many commits is not on the way. */
-const COMMITS_MAX = 1_000;
-const COMMIT_PAUSE_MS = 10;
 
 describe('a sender killed between ftruncate and its mark', () => {
   it('ships a later commit of the very same bytes, because recovery runs at its start', async () => {
@@ -85,40 +59,8 @@ for (const side of ['sender', 'receiver'] as const) {
     for (const point of CRASH_POINTS) {
       if (point.startsWith('receiver.') !== (side === 'receiver')) continue;
       if (ELSEWHERE.includes(point)) continue;
-      it(`loses nothing, doubles nothing and keeps the order: ${point}`, async () => {
-        const site = await Site.make();
-        const env = { FERRY_CRASH_AT: `${point}:${PASSING[point] ?? 3}` };
-        const receiver = await site.startReceiver(0, side === 'receiver' ? { env } : {});
-        await site.configure({
-          destinations: { replica: { port: receiver.port } },
-          journals: ['name: foo, path: fifo/foo, blobs: blob/foo/, to: replica, interval: 200ms'],
-        });
-        const sender = await site.start('run', side === 'sender' ? { env } : {});
-        const doomed = side === 'sender' ? sender : receiver.process;
-
-        const writer = new Writer(site.path('fifo/foo'));
-        const image = randomBytes(5_000);
-        await mkdir(site.path('blob/foo'), { recursive: true });
-        await announceBlob(site.path('blob/foo'), '=1.img', '1.img', image);
-        for (let commits = 0; !doomed.isOver; commits += 1) {
-          assert.ok(commits < COMMITS_MAX, `never came to ${point}\n${doomed.output}`);
-          await writer.commit(LARGER_COMMIT_BYTES[point] ?? COMMIT_BYTES);
-          await sleep(COMMIT_PAUSE_MS);
-        }
-        assert.deepEqual(await doomed.exit, { code: null, signal: 'SIGKILL' });
-        await writer.commit();
-
-        if (side === 'sender') await site.start('run');
-        else await site.startReceiver(receiver.port);
-        await writer.commit();
-        await site.arrived('foo', writer.written);
-        await until(
-          'the link is gone',
-          () => !existsSync(site.path('blob/foo/=1.img')),
-          ARRIVAL_MS,
-        );
-        assert.deepEqual(await site.receivedBlob('foo', '1.img'), image);
-      });
+      it(`loses nothing, doubles nothing and keeps the order: ${point}`, () =>
+        killAndCompare(side, point));
     }
   });
 }

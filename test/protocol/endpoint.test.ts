@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { renameSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import type { WireDestination } from '../../src/config/model.js';
@@ -39,6 +39,29 @@ describe('resolving a destination for one attempt', () => {
     const endpoint = await resolveEndpoint(destination(), 'foo');
     assert.equal(endpoint.key.toString(), 'two\nlines\n');
     assert.equal(endpoint.url, 'foo.r/!replica');
+  });
+
+  test('a key is known again by its stamps once it is old enough for them to tell', async () => {
+    const file = join(folder, 'rotated');
+    const read = async (): Promise<string> =>
+      (await resolveEndpoint(destination({ key: { file } }), 'foo')).key.toString();
+    writeFileSync(file, 'aaa\n');
+    assert.equal(await read(), 'aaa\n');
+    const { atime, mtime } = statSync(file);
+    // Same size, same times, same moment: nothing but the content tells them apart.
+    writeFileSync(file, 'bbb\n');
+    utimesSync(file, atime, mtime);
+    assert.equal(await read(), 'bbb\n');
+    const longAgo = new Date(Date.now() - 60_000);
+    utimesSync(file, longAgo, longAgo);
+    assert.equal(await read(), 'bbb\n');
+    writeFileSync(file, 'ccc\n');
+    assert.equal(await read(), 'ccc\n');
+    const moved = join(folder, 'moved');
+    writeFileSync(moved, 'ddd\n');
+    utimesSync(moved, longAgo, longAgo);
+    renameSync(moved, file);
+    assert.equal(await read(), 'ddd\n');
   });
 
   test('a host with a slash is a file whose first line is the address', async () => {

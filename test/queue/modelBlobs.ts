@@ -167,7 +167,7 @@ export class BlobRun {
         const link = LINKS[step.link] ?? '';
         // Its producer does that when the link is gone: nobody sends it then.
         if ((this.#wire.get(link)?.until ?? 0) > this.#now) return;
-        await this.q.order.forgetBlob(ROUTE, link);
+        await this.q.order.forgetBlobs(ROUTE, [link]);
         this.#known.delete(link);
         this.#has.delete(link);
         return;

@@ -4,10 +4,18 @@ import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { ReceiverConfig } from '../../src/config/model.js';
-import { connectionsSettled } from '../../src/protocol/index.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { start, type TestProcess, until } from '../support/process.js';
-import { batchesIn, claim, receiverConfig, STREAM, ship, TestReceiver } from './harness.js';
+import {
+  batchesIn,
+  claim,
+  receiverConfig,
+  STREAM,
+  settled,
+  ship,
+  ship as shipOver,
+  TestReceiver,
+} from './harness.js';
 
 const CHILD = fileURLToPath(new URL('./receiverChild.js', import.meta.url));
 
@@ -21,7 +29,7 @@ async function child(
   return { process: process_, port: Number(line.slice(5)) };
 }
 
-after(connectionsSettled);
+after(settled);
 failOnLeaks();
 
 const POINTS = [
@@ -34,50 +42,57 @@ const POINTS = [
 /** From here on the batch is accepted. */
 const ACCEPTED: readonly string[] = ['receiver.committed', 'receiver.renamed', 'receiver.answered'];
 
+for (const dialect of ['acked', 'h2'] as const) {
+  const ship = (...[port, data, identity, path]: Parameters<typeof shipOver>) =>
+    shipOver(port, data, identity, path, { dialect });
+
+  describe(`a receiver that is killed, over the wire ${dialect}`, () => {
+    for (const point of POINTS) {
+      test(`at ${point} has the batch exactly once after the sender's next attempt`, async () => {
+        const config = receiverConfig();
+        const folder = join(config.dataDir, 'foo.r');
+        const first = await child(config, `${point}:2`);
+        await ship(first.port, 'one', claim(1, 0, 'one'));
+        const shipped = ship(first.port, 'two', claim(2, 1, 'two'));
+        // A kill right behind the `T`: the sender may have got it, or not.
+        if (point === 'receiver.answered') await shipped.catch(() => undefined);
+        else await assert.rejects(shipped);
+        assert.equal((await first.process.end()).signal, 'SIGKILL');
+
+        const second = await child(config);
+        const afterRecovery = batchesIn(folder);
+        assert.deepEqual(afterRecovery, ACCEPTED.includes(point) ? ['one', 'two'] : ['one']);
+        assert.deepEqual(readdirSync(join(folder, 'tmp')), []);
+        await ship(second.port, 'two', claim(2, 1, 'two'));
+        await ship(second.port, 'three', claim(3, 2, 'three'));
+        assert.deepEqual(batchesIn(folder), ['one', 'two', 'three']);
+        assert.deepEqual(await second.process.kill('SIGTERM'), { code: 0, signal: null });
+      });
+
+      test(`at ${point} of a blob has its last version after the sender's next attempt`, async () => {
+        const config = receiverConfig();
+        const folder = join(config.dataDir, 'foo.r');
+        const blob = () => readFileSync(join(folder, 'blobs', 'a/b'), 'latin1');
+        const first = await child(config, `${point}:2`);
+        await ship(first.port, 'old', { stream: STREAM, version: 1 }, 'a/b');
+        const shipped = ship(first.port, 'new', { stream: STREAM, version: 2 }, 'a/b');
+        if (point === 'receiver.answered') await shipped.catch(() => undefined);
+        else await assert.rejects(shipped);
+        assert.equal((await first.process.end()).signal, 'SIGKILL');
+
+        const second = await child(config);
+        assert.match(blob(), /^(old|new)$/);
+        await ship(second.port, 'new', { stream: STREAM, version: 2 }, 'a/b');
+        await ship(second.port, 'old', { stream: STREAM, version: 1 }, 'a/b');
+        assert.equal(blob(), 'new');
+        assert.deepEqual(readdirSync(join(folder, 'tmp')), []);
+        await second.process.kill('SIGTERM');
+      });
+    }
+  });
+}
+
 describe('a receiver that is killed', () => {
-  for (const point of POINTS) {
-    test(`at ${point} has the batch exactly once after the sender's next attempt`, async () => {
-      const config = receiverConfig();
-      const folder = join(config.dataDir, 'foo.r');
-      const first = await child(config, `${point}:2`);
-      await ship(first.port, 'one', claim(1, 0, 'one'));
-      const shipped = ship(first.port, 'two', claim(2, 1, 'two'));
-      // A kill right behind the `T`: the sender may have got it, or not.
-      if (point === 'receiver.answered') await shipped.catch(() => undefined);
-      else await assert.rejects(shipped);
-      assert.equal((await first.process.end()).signal, 'SIGKILL');
-
-      const second = await child(config);
-      const afterRecovery = batchesIn(folder);
-      assert.deepEqual(afterRecovery, ACCEPTED.includes(point) ? ['one', 'two'] : ['one']);
-      assert.deepEqual(readdirSync(join(folder, 'tmp')), []);
-      await ship(second.port, 'two', claim(2, 1, 'two'));
-      await ship(second.port, 'three', claim(3, 2, 'three'));
-      assert.deepEqual(batchesIn(folder), ['one', 'two', 'three']);
-      assert.deepEqual(await second.process.kill('SIGTERM'), { code: 0, signal: null });
-    });
-
-    test(`at ${point} of a blob has its last version after the sender's next attempt`, async () => {
-      const config = receiverConfig();
-      const folder = join(config.dataDir, 'foo.r');
-      const blob = () => readFileSync(join(folder, 'blobs', 'a/b'), 'latin1');
-      const first = await child(config, `${point}:2`);
-      await ship(first.port, 'old', { stream: STREAM, version: 1 }, 'a/b');
-      const shipped = ship(first.port, 'new', { stream: STREAM, version: 2 }, 'a/b');
-      if (point === 'receiver.answered') await shipped.catch(() => undefined);
-      else await assert.rejects(shipped);
-      assert.equal((await first.process.end()).signal, 'SIGKILL');
-
-      const second = await child(config);
-      assert.match(blob(), /^(old|new)$/);
-      await ship(second.port, 'new', { stream: STREAM, version: 2 }, 'a/b');
-      await ship(second.port, 'old', { stream: STREAM, version: 1 }, 'a/b');
-      assert.equal(blob(), 'new');
-      assert.deepEqual(readdirSync(join(folder, 'tmp')), []);
-      await second.process.kill('SIGTERM');
-    });
-  }
-
   test('at receiver.folderMade has the blob after the next attempt', async () => {
     const config = receiverConfig();
     const first = await child(config, 'receiver.folderMade:2');

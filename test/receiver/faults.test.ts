@@ -1,14 +1,35 @@
 import assert from 'node:assert/strict';
 import { connect as connectTcp, type Socket } from 'node:net';
-import { describe, test } from 'node:test';
-import { connect as connectTls } from 'node:tls';
+import { after, describe, test } from 'node:test';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { requestHead } from '../../src/protocol/encode.js';
+import { formatBatchKey, formatBlobKey } from '../../src/protocol/identityHeaders.js';
 import { testCerts } from '../support/certs.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { until } from '../support/process.js';
 import { untilClosed } from '../support/tcpTable.js';
-import { claim, endpointOf, KEY, receiverConfig, STREAM, ship, TestReceiver } from './harness.js';
+import {
+  claim,
+  endpointOf,
+  KEY,
+  receiverConfig,
+  STREAM,
+  settled,
+  ship,
+  TestReceiver,
+} from './harness.js';
+import {
+  END_STREAM,
+  FRAME,
+  FrameReader,
+  frame,
+  headersFrame,
+  OPENING,
+  requestHeaders,
+  resetFrame,
+} from './rawH2.js';
 
+after(settled);
 failOnLeaks();
 
 /**
@@ -17,6 +38,8 @@ failOnLeaks();
  */
 type Fault = 'reset' | 'kill' | 'stall' | 'half-open';
 const FAULTS: readonly Fault[] = ['reset', 'kill', 'stall', 'half-open'];
+/** Over HTTP/2 a sender can also take back one request, and the connection goes on. */
+const H2_FAULTS: readonly (Fault | 'cancel')[] = [...FAULTS, 'cancel'];
 
 const STEPS = [
   'TCP connect',
@@ -35,11 +58,14 @@ const STEPS = [
 ] as const;
 type Step = (typeof STEPS)[number];
 
+/** Of them the old wire only has key and announcement. */
+const H2_STEPS = STEPS.filter((step) => !/key|announcement/.test(step));
+
 interface Row {
   kind: 'batch' | 'blob';
-  dialect: 'acked' | 'eof';
+  dialect: 'acked' | 'eof' | 'h2';
   step: Step;
-  fault: Fault;
+  fault: Fault | 'cancel';
 }
 
 const DATA = 'some data '.repeat(100);
@@ -65,8 +91,48 @@ for (const dialect of ['acked', 'eof'] as const) {
   }
 }
 
+for (const kind of ['batch', 'blob'] as const) {
+  for (const step of H2_STEPS) {
+    for (const fault of H2_FAULTS) {
+      // There must be a request that can be taken back.
+      if (fault === 'cancel' && STEPS.indexOf(step) < STEPS.indexOf('header')) continue;
+      ROWS.push({ kind, dialect: 'h2', step, fault });
+    }
+  }
+}
+
+/** The bytes up to a step, over HTTP/2. */
+function h2Request(kind: Row['kind'], step: Step): Buffer {
+  const identity =
+    kind === 'batch'
+      ? { 'idempotency-key': formatBatchKey(claim(1, 0, DATA)) }
+      : {
+          ':method': 'PUT',
+          ':path': `/foo.r/blobs/${PATH}`,
+          'idempotency-key': formatBlobKey({ stream: STREAM, version: 1 }),
+        };
+  const header = headersFrame(1, requestHeaders(DATA.length, identity));
+  const data = (text: string, flags = 0) => frame(FRAME.data, flags, 1, Buffer.from(text));
+  switch (step) {
+    case 'half the header':
+      return Buffer.concat([OPENING, header.subarray(0, header.length / 2)]);
+    case 'header':
+      return Buffer.concat([OPENING, header]);
+    case 'half the data':
+      return Buffer.concat([OPENING, header, data(DATA.slice(0, DATA.length / 2))]);
+    case 'all but the end':
+      return Buffer.concat([OPENING, header, data(DATA)]);
+    case 'end':
+    case 'answer read':
+      return Buffer.concat([OPENING, header, data(DATA), data('', END_STREAM)]);
+    default:
+      return Buffer.alloc(0);
+  }
+}
+
 /** The bytes up to a step. */
-function request({ kind, dialect }: Row, step: Step): string {
+function request({ kind, dialect }: Row, step: Step): string | Buffer {
+  if (dialect === 'h2') return h2Request(kind, step);
   const endsWithEof = kind === 'blob' && dialect === 'eof';
   const head = requestHead(
     { url: 'foo.r/!replica', host: 'localhost', port: 1 },
@@ -112,13 +178,16 @@ async function comeTo(row: Row, port: number): Promise<{ tcp: Socket; plain: Soc
     tcp.write(Buffer.from([0x16, 3, 1, 2, 0, 1, 0]));
     return { tcp, plain: tcp };
   }
-  const tls = connectTls({ socket: tcp, ca: testCerts().ca, servername: 'localhost' });
+  const alpn = row.dialect === 'h2' ? { ALPNProtocols: ['h2'] } : {};
+  const tls = connectTls({ socket: tcp, ca: testCerts().ca, servername: 'localhost', ...alpn });
   tls.on('error', () => undefined);
   await new Promise<void>((resolve) => tls.once('secureConnect', resolve));
   const bytes = request(row, row.step);
-  if (bytes !== '') await new Promise<unknown>((resolve) => tls.write(bytes, resolve));
+  const answers = row.dialect === 'h2' ? new FrameReader(tls) : null;
+  if (bytes.length > 0) await new Promise<unknown>((resolve) => tls.write(bytes, resolve));
   if (row.step === 'answer read') {
-    await new Promise<void>((resolve) => tls.once('data', () => resolve()));
+    if (answers === null) await new Promise<void>((resolve) => tls.once('data', () => resolve()));
+    else await answers.first(({ type }) => type === FRAME.headers);
   }
   return { tcp, plain: tls };
 }
@@ -132,12 +201,14 @@ function reset(tcp: Socket): void {
 async function judge(row: Row): Promise<void> {
   const { kind, dialect, step, fault } = row;
   const limits = { maxBatchBytes: null, maxBlobBytes: null, idleMs: IDLE_MS, connections: 8 };
-  const receiver = await new TestReceiver(receiverConfig({ dialect, limits })).start();
+  const oldWire = dialect === 'h2' ? 'acked' : dialect;
+  const receiver = await new TestReceiver(receiverConfig({ dialect: oldWire, limits })).start();
   const { port } = receiver;
   const { tcp, plain } = await comeTo(row, port);
   const mine = tcp.localPort ?? 0;
   try {
-    if (fault === 'reset') reset(tcp);
+    if (fault === 'cancel') (plain as TLSSocket).write(resetFrame(1));
+    else if (fault === 'reset') reset(tcp);
     else if (fault === 'kill') tcp.end();
     else plain.pause();
     await untilClosed(port, mine);

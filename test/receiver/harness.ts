@@ -6,7 +6,13 @@ import { type Logger, pino } from 'pino';
 import type { FileSystem } from '../../src/common/fileSystem.js';
 import type { BlobIdentity, WireIdentity } from '../../src/common/identity.js';
 import type { ReceiverConfig } from '../../src/config/model.js';
-import { type Endpoint, send } from '../../src/protocol/index.js';
+import {
+  connectionsSettled,
+  type Endpoint,
+  H2Client,
+  type SendRequest,
+  send,
+} from '../../src/protocol/index.js';
 import { type Receiver, startReceiver } from '../../src/receiver/receiver.js';
 import { testCerts } from '../support/certs.js';
 import { tempDir } from '../support/tempDir.js';
@@ -122,7 +128,16 @@ async function* once(data: Buffer): AsyncGenerator<Uint8Array> {
   yield data;
 }
 
-/** Sends with our own sender. */
+let h2 = new H2Client();
+
+/** Resolves when every connection of `ship` is gone; the next one makes its own. */
+export async function settled(): Promise<void> {
+  const before = h2;
+  h2 = new H2Client();
+  await Promise.all([connectionsSettled(), before.close()]);
+}
+
+/** Sends with our own sender, over the wire that `changes.dialect` names. */
 export function ship(
   port: number,
   data: string | Buffer,
@@ -131,7 +146,8 @@ export function ship(
   changes: Partial<Endpoint> = {},
 ): ReturnType<typeof send> {
   const bytes = Buffer.from(data);
-  return send({
+  const over = changes.dialect === 'h2' ? (request: SendRequest) => h2.send(request) : send;
+  return over({
     endpoint: endpointOf(port, changes),
     body: path === undefined ? { kind: 'batch' } : { kind: 'blob', path },
     bytes: bytes.length,
@@ -178,9 +194,11 @@ export async function raw(
   return answer;
 }
 
-export function open(port: number): Promise<TLSSocket> {
+/** @param alpn protocols to ask for; none: as PicoLisp's programs */
+export function open(port: number, alpn: string[] = []): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
-    const socket = connect({ port, host: '127.0.0.1', ca: testCerts().ca }, () => {
+    const asked = alpn.length === 0 ? {} : { ALPNProtocols: alpn };
+    const socket = connect({ port, host: '127.0.0.1', ca: testCerts().ca, ...asked }, () => {
       socket.on('error', () => undefined);
       resolve(socket);
     });

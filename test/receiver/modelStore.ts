@@ -407,9 +407,8 @@ export class StoreRun {
       { kind: 'batch', bytes: Buffer.byteLength(s.data) },
     );
     if ('refused' in opened) {
-      const [, json = ''] = (opened.refused.http ?? '').split('\r\n\r\n');
-      const { reason, last } = JSON.parse(json) as { reason: string; last: number };
-      return { is: 'refused', reason, last };
+      const { reason, last } = opened.refused;
+      return { is: 'refused', reason, last: last as number };
     }
     return this.#receive(opened.delivery, Buffer.from(s.data));
   }

@@ -6,7 +6,7 @@ import { FerryError } from '../../src/common/errors.js';
 import { connectionsSettled } from '../../src/protocol/index.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { tempDir } from '../support/tempDir.js';
-import { HEAD, KEY, open, raw, receiverConfig, ship, TestReceiver } from './harness.js';
+import { HEAD, KEY, open, raw, receiverConfig, STREAM, ship, TestReceiver } from './harness.js';
 
 failOnLeaks();
 
@@ -123,6 +123,14 @@ describe('what is refused leaves nothing behind', () => {
       assert.deepEqual(one.parts(), []);
     });
   }
+
+  test('a malformed identity is a 400', async () => {
+    const { port } = await receiver();
+    for (const value of ['abc', '"x.1.0"', `"${STREAM}.1.1"`, `"${STREAM}.01.0"`]) {
+      const head = HEAD.replace('\r\n\r\n', `\r\nIdempotency-Key: ${value}\r\n\r\n`);
+      assert.match(await raw(port, [head, KEY, '1\nxT']), /^HTTP\/1\.0 400 /);
+    }
+  });
 
   test('a blob does not follow a link out of the blob folder', async () => {
     const one = await receiver();

@@ -1,15 +1,21 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { DestinationGate, type Entrance } from '../../src/workers/gate.js';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { type Call, DestinationGate, type Entrance, type Lane } from '../../src/workers/gate.js';
+
+/** One of several destinations. */
+function gateOf(connections: number, call: Call = () => Promise.resolve()): DestinationGate {
+  return new DestinationGate(connections, { alone: false, call });
+}
 
 describe('the gate of a destination', () => {
   it('lets in as many as there are connections, and the next when one leaves', async () => {
-    const gate = new DestinationGate(2);
-    const first = await gate.enter('batch');
-    const second = await gate.enter('blob');
+    const gate = gateOf(2);
+    const first = await gate.enter('batch', 'a');
+    const second = await gate.enter('blob', 'b');
     assert.ok(first.entered && second.entered);
     let third: Entrance | undefined;
-    const waiting = gate.enter('batch').then((entrance) => {
+    const waiting = gate.enter('batch', 'c').then((entrance) => {
       third = entrance;
     });
     await Promise.resolve();
@@ -19,7 +25,7 @@ describe('the gate of a destination', () => {
     await waiting;
     assert.equal((third as Entrance | undefined)?.entered, true);
     let fourth = false;
-    void gate.enter('batch').then(() => {
+    void gate.enter('batch', 'd').then(() => {
       fourth = true;
     });
     await Promise.resolve();
@@ -27,16 +33,16 @@ describe('the gate of a destination', () => {
   });
 
   it('lets a batch in before the blobs that wait longer, however many they are', async () => {
-    const gate = new DestinationGate(1);
-    const held = await gate.enter('blob');
+    const gate = gateOf(1);
+    const held = await gate.enter('blob', 'held');
     const order: string[] = [];
-    const entering = async (lane: 'batch' | 'blob'): Promise<Entrance> => {
-      const entrance = await gate.enter(lane);
+    const entering = async (lane: Lane): Promise<Entrance> => {
+      const entrance = await gate.enter(lane, `${lane} ${order.length}`);
       order.push(lane);
       return entrance;
     };
     const blobs = [1, 2, 3, 4].map(() => entering('blob'));
-    const refused = await gate.enter('blob');
+    const refused = await gate.enter('blob', 'one too many');
     assert.equal(refused.entered, false);
     const batch = entering('batch');
     assert.ok(held.entered);
@@ -50,12 +56,11 @@ describe('the gate of a destination', () => {
   });
 
   it('spreads thousands that it turns away', async () => {
-    const gate = new DestinationGate(1);
-    await gate.enter('batch');
-    for (let i = 0; i < DestinationGate.slots(1) - 1; i += 1) void gate.enter('batch');
+    const gate = gateOf(1);
+    await fill(gate, 'batch', 5);
     const pauses: number[] = [];
     for (let i = 0; i < 5_000; i += 1) {
-      const entrance = await gate.enter('batch');
+      const entrance = await gate.enter('batch', `t${i}`);
       assert.ok(!entrance.entered);
       pauses.push(entrance.ms);
     }
@@ -63,4 +68,108 @@ describe('the gate of a destination', () => {
     assert.ok((pauses.at(-1) ?? 0) > 25_000, `last after ${pauses.at(-1)}`);
     assert.ok(pauses.every((ms) => ms <= 30_001));
   });
+
+  it('calls those who sleep as fast as places become free, in the order in which they came', async () => {
+    // A thousand blobs for a quick destination took ten seconds: each had been told a time at
+    // which it could come back, 10 ms behind the one before, and the places stood empty.
+    const queue: string[] = [];
+    const gate = gateOf(2, async (lane, id) => {
+      assert.equal(lane, 'blob');
+      queue.push(id);
+    });
+    const ids = Array.from({ length: 200 }, (_, n) => `b${n}`);
+    const done: string[] = [];
+    const run = async (id: string): Promise<void> => {
+      const entrance = await gate.enter('blob', id);
+      if (!entrance.entered) return gate.sleeps('blob', id);
+      await nextTurn();
+      done.push(id);
+      entrance.leave();
+    };
+    await Promise.all(ids.map(run));
+    while (queue.length > 0) await Promise.all(queue.splice(0).map(run));
+    assert.deepEqual(done, ids);
+  });
+
+  it('keeps everyone waiting where no other destination needs the slots', async () => {
+    const gate = new DestinationGate(1, { alone: true, call: () => Promise.resolve() });
+    const order: number[] = [];
+    const all = Array.from({ length: 100 }, async (_, n) => {
+      const entrance = await gate.enter('batch', `b${n}`);
+      assert.ok(entrance.entered);
+      order.push(n);
+      entrance.leave();
+    });
+    await Promise.all(all);
+    assert.deepEqual(
+      order,
+      Array.from({ length: 100 }, (_, n) => n),
+    );
+  });
+
+  it('calls no more than there is room for among the waiters', async () => {
+    const called: string[] = [];
+    const gate = gateOf(1, async (_, id) => {
+      called.push(id);
+    });
+    const [first, second] = await fill(gate, 'batch', 5);
+    for (const id of ['s1', 's2', 's3']) {
+      assert.equal((await gate.enter('batch', id)).entered, false);
+      gate.sleeps('batch', id);
+    }
+    assert.deepEqual(called, []);
+    await leave(first);
+    assert.deepEqual(called, ['s1']);
+    void gate.enter('batch', 's1'); // and waits now
+    await leave(second);
+    assert.deepEqual(called, ['s1', 's2']);
+  });
+
+  it('waits for no one who was called and went elsewhere', async (t) => {
+    let now = 0;
+    t.mock.method(performance, 'now', () => now);
+    const called: string[] = [];
+    const gate = gateOf(1, async (_, id) => {
+      called.push(id);
+    });
+    const inside = await fill(gate, 'batch', 5);
+    for (const id of ['s1', 's2', 's3', 's4', 's5', 's6']) {
+      await gate.enter('batch', id);
+      gate.sleeps('batch', id);
+    }
+    for (const entrance of inside.slice(0, 4)) await leave(entrance);
+    assert.deepEqual(called, ['s1', 's2', 's3', 's4']); // another worker took them all
+    now += 1_001;
+    await leave(inside[4]);
+    assert.deepEqual(called, ['s1', 's2', 's3', 's4', 's5', 's6']);
+  });
+
+  it('calls at once who begins to sleep when all the others have left', async () => {
+    const called: string[] = [];
+    const gate = gateOf(1, async (_, id) => {
+      called.push(id);
+    });
+    const inside = await fill(gate, 'blob', 5);
+    assert.equal((await gate.enter('blob', 'late')).entered, false);
+    for (const entrance of inside) await leave(entrance);
+    gate.sleeps('blob', 'late');
+    assert.deepEqual(called, ['late']);
+  });
 });
+
+/** One inside and the others waiting: what each of them will be told. */
+async function fill(
+  gate: DestinationGate,
+  lane: Lane,
+  count: number,
+): Promise<Promise<Entrance>[]> {
+  const all = Array.from({ length: count }, (_, n) => gate.enter(lane, `f${n}`));
+  await Promise.resolve();
+  return all;
+}
+
+async function leave(entering: Promise<Entrance> | undefined): Promise<void> {
+  const entrance = await entering;
+  assert.ok(entrance?.entered);
+  entrance.leave();
+}

@@ -31,6 +31,8 @@ export interface ServerRecord {
   keeperPid: number;
 }
 
+const RECORD_NAME = 'server.json';
+
 /** The kernel's limit for the path of a Unix socket, without the ending zero. */
 const SOCKET_PATH_BYTES_MAX = process.platform === 'darwin' ? 103 : 107;
 
@@ -47,7 +49,7 @@ export async function preparePlaces(stateDir: string): Promise<Places> {
     keeperLock: join(state, 'redis.keeper.lock'),
     dataDir,
     socketPath: await socketPathFor(dataDir),
-    record: join(dataDir, 'server.json'),
+    record: join(dataDir, RECORD_NAME),
     serverLog: join(dataDir, 'redis.log'),
     keeperLog: join(dataDir, 'keeper.log'),
   };
@@ -78,9 +80,18 @@ async function socketPathFor(dataDir: string): Promise<string> {
   return join(directory, 'redis.sock');
 }
 
-export async function readRecord(places: Places): Promise<ServerRecord | null> {
+export function readRecord(places: Places): Promise<ServerRecord | null> {
+  return readRecordFile(places.record);
+}
+
+/** The same for who only looks: nothing is made. */
+export function readRecordOf(stateDir: string): Promise<ServerRecord | null> {
+  return readRecordFile(join(stateDir, 'redis', RECORD_NAME));
+}
+
+async function readRecordFile(file: string): Promise<ServerRecord | null> {
   try {
-    const record: unknown = JSON.parse(await readFile(places.record, 'utf8'));
+    const record: unknown = JSON.parse(await readFile(file, 'utf8'));
     return isRecord(record) ? record : null;
   } catch {
     return null;

@@ -1,0 +1,29 @@
+import type { Comparison } from '../harness/comparison.js';
+import { largeBlob, smallBlobs } from './blobs.js';
+import { captures } from './captures.js';
+import { deadDestination } from './deadDestination.js';
+import { drain } from './drain.js';
+import { growth } from './growth.js';
+import { idle } from './idle.js';
+import { largeJournal } from './largeJournal.js';
+import { latency } from './latency.js';
+import { lockWait } from './lockWait.js';
+import { oldWire, workers } from './oldWire.js';
+import { redisPayloads } from './redisPayloads.js';
+
+/** In the order of the report. */
+export const COMPARISONS: readonly Comparison[] = [
+  latency,
+  largeJournal,
+  largeBlob,
+  smallBlobs,
+  lockWait,
+  captures,
+  drain,
+  oldWire,
+  workers,
+  deadDestination,
+  redisPayloads,
+  idle,
+  growth,
+];

@@ -1,0 +1,60 @@
+/** Free space and inodes of the disks that are written to. */
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { FerryConfig } from '../../config/model.js';
+import { DISK_FLOOR_BYTES } from '../../producers/capture/room.js';
+import type { Examination, Findings } from './examination.js';
+import { existingAbove, exists, volumeOf } from './system.js';
+
+const MEBIBYTE = 1024 * 1024;
+
+/** Below that a busy hour, or one large batch, may end at the floor. */
+const FREE_BYTES_WARN = 1024 * MEBIBYTE;
+/** Spool, journals' large batches and Redis make a few files each. */
+const FREE_INODES_FAIL = 100;
+const FREE_INODES_WARN = 10_000;
+
+/** One examination per disk: of what lies on one, the first is named. */
+export async function diskExaminations(config: FerryConfig): Promise<Examination[]> {
+  const places = [
+    ...(config.journals.length > 0 ? [config.stateDir] : []),
+    ...(await presentOnly(join(config.stateDir, 'archive'))),
+    ...(config.receiver === null ? [] : [config.receiver.dataDir]),
+  ];
+  const byDevice = new Map<number, string>();
+  for (const place of places) {
+    const { dev } = await stat(await existingAbove(place));
+    if (!byDevice.has(dev)) byDevice.set(dev, place);
+  }
+  return [...byDevice.values()].map((place) => ({
+    check: 'disk',
+    subject: place,
+    run: async (findings) => judgeDisk(await volumeOf(place), findings),
+  }));
+}
+
+/** What so much room is worth. Also for tests: nobody fills a disk for one. */
+export function judgeDisk(
+  { freeBytes, freeInodes }: { freeBytes: number; freeInodes: number | null },
+  findings: Findings,
+): void {
+  const free = `${Math.floor(freeBytes / MEBIBYTE)} MiB free`;
+  const inodes = freeInodes === null ? '' : `, ${freeInodes} inodes free`;
+  if (freeBytes < DISK_FLOOR_BYTES) {
+    findings.fail(
+      'disk',
+      `${free}, and captures stop below ${DISK_FLOOR_BYTES / MEBIBYTE} MiB`,
+      'free space, or bring destinations back so that the spool empties',
+    );
+  } else if (freeInodes !== null && freeInodes < FREE_INODES_FAIL) {
+    findings.fail('disk', `${free}, but only ${freeInodes} inodes`, 'remove small files');
+  } else if (freeBytes < FREE_BYTES_WARN) {
+    findings.warn('disk', `only ${free}${inodes}`, 'free space, or lower limits.spool');
+  } else if (freeInodes !== null && freeInodes < FREE_INODES_WARN) {
+    findings.warn('disk', `${free}, but only ${freeInodes} inodes`, 'remove small files');
+  } else findings.ok('disk', `${free}${inodes}`);
+}
+
+async function presentOnly(path: string): Promise<string[]> {
+  return (await exists(path)) ? [path] : [];
+}

@@ -1,0 +1,187 @@
+import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from 'node:http2';
+import type { Logger } from 'pino';
+import { crashPoint } from '../../common/crashPoints.js';
+import type { ReceiverMeter } from '../../common/meter.js';
+import type { ReceiverConfig } from '../../config/model.js';
+import { Deadline } from '../../protocol/deadline.js';
+import { ANSWERS, type Answer, problemOf, refusedIdentity, storageFailed } from '../answers.js';
+import type { Apps } from '../apps.js';
+import { type Delivery, openDelivery } from '../delivery.js';
+import { readRequest } from './request.js';
+
+/**
+ * A body must come within 10 min and what this rate allows beyond: one that is given a byte now and
+ * then keeps inside the idle limit for ever. Higher: an honest sender on a bad line is cut off.
+ */
+const BODY_DEADLINE_MS = 600_000;
+const BODY_BYTES_PER_MS = 1;
+
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
+export interface H2Parts {
+  apps: Apps;
+  limits: ReceiverConfig['limits'];
+  meter: ReceiverMeter;
+  log: Logger;
+}
+
+/**
+ * One stream of an HTTP/2 connection: one request, one answer.
+ *
+ *     headers -> receiving -> END_STREAM -> committing -> 204
+ *        |           |            |             +-- out of place, disk --> refused
+ *        |           |            +-- not all that was announced --> dropped
+ *        +-----------+-- limit, deadline, no key --> refused (problem+json, RST_STREAM NO_ERROR)
+ *                    +-- reset, connection lost --> dropped
+ *
+ * Nothing is committed before END_STREAM: until then the sender may still find that it has lost the
+ * right to send. Node also says "end" of a stream that was reset, and its client, cancelling, may
+ * send an END_STREAM of its own before the reset; so what counts is that the stream is still open
+ * and every announced byte is there.
+ */
+export class Exchange {
+  readonly #stream: ServerHttp2Stream;
+  readonly #headers: IncomingHttpHeaders;
+  readonly #parts: H2Parts;
+  readonly #peer: string | undefined;
+  readonly #idle: Deadline;
+  #slow: NodeJS.Timeout | undefined;
+  #delivery: Delivery | null = null;
+  #app = '';
+  /** An answer was given: nothing that still comes matters. */
+  #answered = false;
+
+  /** The request was refused because of its key. */
+  keyRefused = false;
+
+  constructor(
+    stream: ServerHttp2Stream,
+    headers: IncomingHttpHeaders,
+    parts: H2Parts,
+    peer: string | undefined,
+  ) {
+    this.#stream = stream;
+    this.#headers = headers;
+    this.#parts = parts;
+    this.#peer = peer;
+    this.#idle = new Deadline(() => this.#expire());
+  }
+
+  /** Serves until the answer is given or the stream is gone. Never throws. */
+  async serve(): Promise<void> {
+    this.#stream.on('error', (error) => {
+      this.#parts.log.debug({ err: error, app: this.#app }, 'stream broke');
+    });
+    try {
+      const refused = await this.#request();
+      if (refused !== null) await this.#refuse(refused);
+    } catch (error) {
+      this.#parts.log.debug({ err: error, app: this.#app }, 'request lost');
+    } finally {
+      this.#idle.clear();
+      clearTimeout(this.#slow);
+      await this.#delivery?.discard();
+    }
+  }
+
+  /** @returns how it is refused; null: answered, or nobody is there to be answered */
+  async #request(): Promise<Answer | null> {
+    const { apps, meter, log } = this.#parts;
+    const request = readRequest(this.#headers, this.#stream.endAfterHeaders, (app) =>
+      apps.keysOf(app),
+    );
+    if ('refused' in request) {
+      this.keyRefused = request.refused === 'wrong-key' || request.refused === 'no-key';
+      return ANSWERS[request.refused];
+    }
+    const { head, body } = request;
+    this.#app = head.app;
+    try {
+      const opened = await openDelivery(this.#parts, head, body);
+      if ('refused' in opened) return opened.refused;
+      this.#delivery = opened.delivery;
+      const refused = await this.#receive(opened.delivery, body.bytes);
+      if (refused !== null) return refused === 'lost' ? null : refused;
+      const outOfPlace = await opened.delivery.commit();
+      if (outOfPlace !== null) return refusedIdentity(outOfPlace.reason, outOfPlace.last);
+    } catch (error) {
+      const answer = storageFailed(error);
+      if (answer.reason === ANSWERS.storage.reason) {
+        log.error({ err: error, app: this.#app }, 'could not store what was received');
+      }
+      return answer;
+    }
+    this.#delivery.count(meter, this.#app);
+    log.debug({ app: this.#app, ...this.#delivery.description }, 'accepted');
+    this.#confirm();
+    return null;
+  }
+
+  /** @returns null when everything announced has come, and its end */
+  async #receive(delivery: Delivery, bytes: number): Promise<Answer | 'lost' | null> {
+    const stream = this.#stream;
+    this.#idle.arm(this.#parts.limits.idleMs);
+    const slowMs = Math.min(MAX_TIMEOUT_MS, BODY_DEADLINE_MS + bytes / BODY_BYTES_PER_MS);
+    this.#slow = setTimeout(() => this.#expire(), slowMs);
+    if (this.#headers.expect === '100-continue') stream.additionalHeaders({ ':status': 100 });
+    let received = 0;
+    try {
+      for await (const chunk of stream.iterator({ destroyOnReturn: false })) {
+        if (this.#answered) return 'lost';
+        this.#idle.touch();
+        received += (chunk as Buffer).length;
+        const refused = await delivery.write(chunk as Buffer);
+        if (refused !== null) return refused;
+      }
+    } catch (error) {
+      // A stream that is gone; else our disk.
+      if (!isGone(stream) && !this.#answered) throw error;
+    } finally {
+      this.#idle.clear();
+      clearTimeout(this.#slow);
+    }
+    const whole = !isGone(stream) && !this.#answered && received === bytes;
+    return whole ? null : 'lost';
+  }
+
+  #expire(): void {
+    void this.#refuse(ANSWERS.slow);
+  }
+
+  #confirm(): void {
+    const stream = this.#stream;
+    if (isGone(stream)) return;
+    stream.once('close', () => setImmediate(() => crashPoint('receiver.answered')));
+    stream.respond({ ':status': 204 }, { endStream: true });
+  }
+
+  async #refuse(answer: Answer): Promise<void> {
+    if (this.#answered) return;
+    this.#answered = true;
+    this.#parts.meter.refused(answer.reason);
+    // What the client learns is true by then: nothing of it is left here.
+    await this.#delivery?.discard();
+    const { reason } = answer;
+    this.#parts.log.warn({ app: this.#app, peer: this.#peer, reason }, 'refused');
+    const stream = this.#stream;
+    if (isGone(stream)) return;
+    const json = problemOf(answer, answer.status);
+    stream.respond({
+      ':status': answer.status,
+      'content-type': 'application/problem+json',
+      'content-length': Buffer.byteLength(json),
+      ...(answer.status === 401 ? { 'www-authenticate': 'Bearer' } : {}),
+    });
+    // The rest of the request is not wanted, and the client need not send it.
+    stream.once('finish', () => {
+      if (!isGone(stream)) stream.close(constants.NGHTTP2_NO_ERROR);
+    });
+    stream.end(json);
+    stream.resume();
+  }
+}
+
+/** Reset, or its connection is lost. A stream whose client has ended its side is not gone. */
+function isGone(stream: ServerHttp2Stream): boolean {
+  return stream.closed || stream.aborted || stream.destroyed;
+}
