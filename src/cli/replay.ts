@@ -116,8 +116,11 @@ async function agreed(question: string): Promise<boolean> {
     });
   }
   const terminal = createInterface({ input: process.stdin, output: process.stdout });
+  // Whoever presses ^C or ^D has not agreed.
+  const gone = new Promise<string>((resolve) => terminal.once('close', () => resolve('')));
   try {
-    return /^y(es)?$/i.test((await terminal.question(`${question} [y/N] `)).trim());
+    const answer = await Promise.race([terminal.question(`${question} [y/N] `), gone]);
+    return /^y(es)?$/i.test(answer.trim());
   } finally {
     terminal.close();
   }

@@ -170,7 +170,7 @@ function routeStatus(
 }
 
 /** The next one to be delivered, which a replay takes back. */
-function headOf(mark: RouteMark | undefined, state: RouteState | undefined): number {
+export function headOf(mark: RouteMark | undefined, state: RouteState | undefined): number {
   if (mark === undefined) return Math.max(1, state?.head ?? 0);
   const next = placeOf(mark).acked + 1;
   // Where the replay has jumped and Redis has not, that is still at the place from before.
