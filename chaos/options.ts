@@ -1,7 +1,7 @@
 import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
 
-export const PEERS = ['receiver', 'sink', 'picolisp'] as const;
+export const PEERS = ['receiver', 'h2', 'sink', 'picolisp'] as const;
 export type PeerName = (typeof PEERS)[number];
 
 export interface ChaosOptions {
@@ -15,13 +15,14 @@ export interface ChaosOptions {
   shortStops: boolean;
 }
 
-export const USAGE = `usage: npm run chaos -- [--minutes N] [--seed S] [--peer receiver|sink|picolisp]
+export const USAGE = `usage: npm run chaos -- [--minutes N] [--seed S] [--peer receiver|h2|sink|picolisp]
                          [--payloads spool|redis] [--journals J] [--short-stops]
 
   --minutes     how long things go wrong (2); then everything is healed and counted
   --seed        the events follow from it, as far as scheduling allows (random)
-  --peer        receiver: ferry receiver. sink: a server that counts every send as PicoLisp's
-                replica would take it. picolisp: the real httpGate and replica.l, one database
+  --peer        receiver: ferry receiver. h2: the same over HTTP/2. sink: a server that counts
+                every send as PicoLisp's replica would take it. picolisp: the real httpGate and
+                replica.l, one database
   --journals    how many (4); with picolisp always 1
   --short-stops no process stands still for longer than its lease
 `;

@@ -96,6 +96,7 @@ async function startPeer(
 ): Promise<Peer> {
   switch (options.peer) {
     case 'receiver':
+    case 'h2':
       return ReceiverPeer.start(household, options, findings);
     case 'sink':
       return SinkPeer.start(household, options, findings, secrets);

@@ -47,7 +47,8 @@ async function main(options: WeekOptions): Promise<boolean> {
     say(`the week is over: ${JSON.stringify(full)}`);
     await site.receive('dead');
     faults.push(...(await delivered(site, writers)));
-    const end = await settled(gauge);
+    await oneMoreCommit(site, writers);
+    const end = await settled(gauge, (sample) => judgeEnd(begun, sample, options).length === 0);
     faults.push(...judgeEnd(begun, end, options), ...(await judgeLogs(site)));
     say(`delivered: ${JSON.stringify(end)}`);
     for (const writer of writers) writer.close();
@@ -139,13 +140,23 @@ async function delivered(site: WeekSite, writers: readonly WeekWriter[]): Promis
   return faults;
 }
 
+/**
+ * The batch that was confirmed last stays, and with it all that lies in its file, until its
+ * successor is confirmed. So what a week leaves behind is seen behind one more commit.
+ */
+async function oneMoreCommit(site: WeekSite, writers: readonly WeekWriter[]): Promise<void> {
+  await Promise.all(writers.map((writer) => writer.commit()));
+  for (const destination of DESTINATIONS) {
+    for (const writer of writers) await arrives(site, writer, destination, DELIVERY_MS);
+  }
+}
+
 /** The last acks come over and free what they hold. */
-async function settled(gauge: Gauge): Promise<Sample> {
+async function settled(gauge: Gauge, isSmall: (sample: Sample) => boolean): Promise<Sample> {
   const deadline = performance.now() + STANDSTILL_MS;
   for (;;) {
     const sample = await gauge.sample();
-    const rest = sample.waiting + sample.delayed;
-    if (rest === 0 || performance.now() > deadline) return sample;
+    if (isSmall(sample) || performance.now() > deadline) return sample;
     await sleep(LOOK_MS);
   }
 }

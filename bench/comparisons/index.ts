@@ -10,6 +10,7 @@ import { latency } from './latency.js';
 import { lockWait } from './lockWait.js';
 import { oldWire, workers } from './oldWire.js';
 import { redisPayloads } from './redisPayloads.js';
+import { wires } from './wires.js';
 
 /** In the order of the report. */
 export const COMPARISONS: readonly Comparison[] = [
@@ -22,6 +23,7 @@ export const COMPARISONS: readonly Comparison[] = [
   drain,
   oldWire,
   workers,
+  wires,
   deadDestination,
   redisPayloads,
   idle,

@@ -42,7 +42,8 @@ export class ReceiverPeer implements Peer {
     this.#options = options;
     this.#findings = findings;
     this.#role = role;
-    this.destination = `host: localhost, port: ${port}, url: "{journal}.r/!replica", key: ./key, tls: {ca: ./cert.pem}`;
+    const dialect = options.peer === 'h2' ? 'h2' : 'acked';
+    this.destination = `host: localhost, port: ${port}, url: "{journal}.r/!replica", key: ./key, tls: {ca: ./cert.pem}, dialect: ${dialect}`;
     this.journals = Array.from(
       { length: options.journals },
       (_, n) =>

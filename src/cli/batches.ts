@@ -6,6 +6,7 @@ import { BATCH_STATES, type BatchState } from '../status/batchReport.js';
 import { type BatchesFormat, batchesHead, batchLine } from './batchesTable.js';
 import { commandLogger, type GlobalOptions, useColor } from './options.js';
 import { writeAll } from './output.js';
+import { whileWaiting } from './progress.js';
 
 type BatchesOptions = GlobalOptions & { state?: BatchState; json?: boolean };
 
@@ -23,8 +24,11 @@ export function batchesCommand(): Command {
       // Loaded only now: `ferry --help` and a wrong configuration need no queue.
       const { listBatches } = await import('../status/batches.js');
       const question = { pattern: route ?? null, state: options.state ?? null };
-      const listings = await whereKnown(configs, (config) =>
-        listBatches(config, log, question, { isDaemon: areDaemons }),
+      const listings = await whileWaiting(
+        'reading spools and Redis',
+        whereKnown(configs, (config) =>
+          listBatches(config, log, question, { isDaemon: areDaemons }),
+        ),
       );
       const texts =
         options.json === true

@@ -3,6 +3,7 @@ import { FerryError } from '../common/errors.js';
 import { operated } from '../ssl/daemons.js';
 import { renderDoctor } from './doctorTable.js';
 import { type GlobalOptions, useColor } from './options.js';
+import { whileWaiting } from './progress.js';
 
 /** `ferry doctor`: what is wrong, and what to do. */
 export function doctorCommand(): Command {
@@ -14,7 +15,7 @@ export function doctorCommand(): Command {
       // Loaded only now: other commands do without all of it.
       const { diagnoseAll, diagnoseInvalid } = await import('../operator/doctor/doctor.js');
       let invalid: unknown = null;
-      const report = await operated(options.config).then(
+      const examined = operated(options.config).then(
         ({ configs }) => diagnoseAll(configs),
         (error: unknown) => {
           if (!(error instanceof FerryError) || error.kind !== 'usage') throw error;
@@ -22,6 +23,7 @@ export function doctorCommand(): Command {
           return diagnoseInvalid(options.config, error);
         },
       );
+      const report = await whileWaiting('looking', examined);
       process.stdout.write(
         options.json === true
           ? `${JSON.stringify(report)}\n`

@@ -12,6 +12,7 @@ import { runCommand } from './run.js';
 import { skipCommand } from './skip.js';
 import { statusCommand } from './status.js';
 import { pauseCommand, resumeCommand } from './verdict.js';
+import { verifyCommand } from './verify.js';
 import { workerCommand } from './worker.js';
 
 /** The whole command line. Usage errors are thrown as CommanderError, after their message. */
@@ -35,6 +36,7 @@ export function createProgram(): Command {
     resumeCommand(),
     replayCommand(),
     skipCommand(),
+    verifyCommand(),
     doctorCommand(),
     configCommand(),
     sslCommand(),

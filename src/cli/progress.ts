@@ -63,6 +63,16 @@ export function progress(
   };
 }
 
+/** Shows that a command still waits, for as long as the work takes. */
+export async function whileWaiting<T>(label: string, work: Promise<T>): Promise<T> {
+  const shown = progress(process.stderr, label);
+  try {
+    return await work;
+  } finally {
+    shown.end();
+  }
+}
+
 /** The same for whoever only knows that there may be something to show. */
 export function progressOn(stream: ProgressStream): StartProgress {
   return (label, unit = 'items') => progress(stream, label, { unit });

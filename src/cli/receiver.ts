@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import { loadConfig } from '../config/load.js';
 import { requireReceiver } from '../config/requirements.js';
 import { type GlobalOptions, roleLogger } from './options.js';
+import { whileWaiting } from './progress.js';
 import { runRole } from './runRole.js';
 
 /** `ferry receiver`: the far end. */
@@ -18,10 +19,16 @@ export function receiverCommand(): Command {
       const logger = roleLogger(options);
       await runRole({ logger }, async () => {
         const metrics = await startMetrics(config, logger);
-        if (metrics === null) return startReceiver(receiverConfig, logger);
+        const reading = 'reading the index of what was received';
+        if (metrics === null) {
+          return whileWaiting(reading, startReceiver(receiverConfig, logger));
+        }
         let connections = (): number => 0;
         const meter = metrics.receiverMeter(() => connections());
-        const receiver = await startReceiver(receiverConfig, logger, { meter });
+        const receiver = await whileWaiting(
+          reading,
+          startReceiver(receiverConfig, logger, { meter }),
+        );
         connections = receiver.connections;
         metrics.receiverRuns(receiver.address);
         const stop = (): Promise<void> => receiver.stop().finally(() => metrics.stop());

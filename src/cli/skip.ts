@@ -4,6 +4,7 @@ import { whereKnown } from '../operator/routeNames.js';
 import type { SkipAsk } from '../queue/asks.js';
 import { operated } from '../ssl/daemons.js';
 import { commandLogger, type GlobalOptions } from './options.js';
+import { whileWaiting } from './progress.js';
 
 type SkipOptions = GlobalOptions & { reason?: string; all?: boolean };
 
@@ -21,8 +22,11 @@ export function skipCommand(): Command {
       const { configs } = await operated(options.config);
       const { haveDone } = await import('../operator/carryOut.js');
       const log = commandLogger(options);
-      const [given] = await whereKnown(configs, (config) =>
-        haveDone<SkipAsk>(config, log, name, { what: 'skip', sequence, reason }),
+      const [given] = await whileWaiting(
+        'waiting for the producer',
+        whereKnown(configs, (config) =>
+          haveDone<SkipAsk>(config, log, name, { what: 'skip', sequence, reason }),
+        ),
       );
       const what =
         sequence === null

@@ -1,5 +1,6 @@
 import { asError } from '../common/errors.js';
 import type { Logger } from '../common/logger.js';
+import { NO_PROGRESS } from '../common/progress.js';
 import { type DaemonCall, maskedWords, parseSslCall, USAGE } from '../ssl/arguments.js';
 import { dialectOf } from '../ssl/dialect.js';
 import { DAEMON_VARIABLE } from '../ssl/places.js';
@@ -135,7 +136,7 @@ async function startDaemon(
   const { startProducer } = await import('../producers/producer.js');
   const { startWorker } = await import('../workers/worker.js');
   const { startPipeline } = await import('./pipeline.js');
-  return startPipeline(config, logger, [startProducer, startWorker]);
+  return startPipeline(config, logger, [startProducer, startWorker], NO_PROGRESS);
 }
 
 function printPid(call: DaemonCall, news: StartNews): void {

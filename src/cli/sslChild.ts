@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { FerryError } from '../common/errors.js';
+import { within } from '../common/within.js';
 import { type DaemonCall, maskedWords } from '../ssl/arguments.js';
 import { openLog, START_LOG } from '../ssl/logFile.js';
 import { DAEMON_VARIABLE, sharedStateDir } from '../ssl/places.js';
@@ -68,15 +69,6 @@ export async function startInBackground(
   if (child.connected) child.disconnect();
   child.unref();
   return news;
-}
-
-async function within(ms: number, event: Promise<unknown>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const patience = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([event.catch(() => undefined), patience]);
-  clearTimeout(timer);
 }
 
 function firstWord(child: ChildProcess, log: string): Promise<StartNews> {

@@ -2,6 +2,7 @@ import { Command, InvalidArgumentError } from 'commander';
 import { parseDuration } from '../config/units.js';
 import type { StatusReport } from '../status/report.js';
 import { commandLogger, type GlobalOptions, useColor } from './options.js';
+import { whileWaiting } from './progress.js';
 import { renderStatus } from './statusTable.js';
 
 /** Between two looks, unless said otherwise. */
@@ -34,7 +35,7 @@ export function statusCommand(): Command {
         await watchStatus(look, { intervalMs, isJson, color });
         return;
       }
-      const report = await look();
+      const report = await whileWaiting('reading spools and Redis', look());
       process.stdout.write(
         isJson ? `${JSON.stringify(report)}\n` : renderStatus(report, { color }),
       );

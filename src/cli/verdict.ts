@@ -3,6 +3,7 @@ import { whereKnown } from '../operator/routeNames.js';
 import { applyVerdict } from '../operator/verdicts.js';
 import { operated } from '../ssl/daemons.js';
 import { commandLogger, type GlobalOptions } from './options.js';
+import { whileWaiting } from './progress.js';
 
 /** `ferry pause ROUTE`: captures go on, nothing is sent. */
 export function pauseCommand(): Command {
@@ -22,8 +23,9 @@ function verdictCommand(kind: 'pause' | 'resume', description: string, done: str
       const options = command.optsWithGlobals<GlobalOptions>();
       const { configs } = await operated(options.config);
       const log = commandLogger(options);
-      const routes = await whereKnown(configs, (config) =>
-        applyVerdict(config, log, kind, pattern),
+      const routes = await whileWaiting(
+        'waiting for Redis',
+        whereKnown(configs, (config) => applyVerdict(config, log, kind, pattern)),
       );
       for (const route of routes.flat()) process.stdout.write(`${route}: ${done}\n`);
     });

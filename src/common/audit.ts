@@ -7,6 +7,7 @@ export interface AuditEntry {
     | 'redis-loss'
     | 'new-stream'
     | 'foreign-stream'
+    | 'chain-differs'
     | 'route-added'
     | 'route-orphaned'
     | 'route-renamed'

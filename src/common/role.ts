@@ -1,5 +1,6 @@
 import type { Logger } from 'pino';
 import type { Meter } from './meter.js';
+import type { StartProgress } from './progress.js';
 
 /** A running role of the pipeline: producer, worker, receiver. */
 export interface Role {
@@ -40,12 +41,16 @@ export interface JournalGauges {
     /** Null: nothing waits. */
     oldestSealedAtMs: number | null;
     blocked: boolean;
+    /** Redis and the spool chained the digests of what is confirmed to different ends. */
+    chainDiffers: boolean;
   }[];
 }
 
 export interface RoleContext {
   logger: Logger;
   meter: Meter;
+  /** Shows long work of the start. Default: nobody looks. */
+  progress?: StartProgress;
 }
 
 /** The embedded Redis, as one of its users holds it. */

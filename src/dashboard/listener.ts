@@ -28,6 +28,8 @@ export class Listener {
     this.#server.maxConnections = CONNECTIONS_MAX;
     this.#server.requestTimeout = REQUEST_TIMEOUT_MS;
     this.#server.headersTimeout = REQUEST_TIMEOUT_MS;
+    // Out of file descriptors, say: a visitor less is no reason to end a process that ships.
+    this.#server.on('error', (err) => this.log.debug({ err }, 'the dashboard cannot accept'));
   }
 
   /** Why nobody can reach it now; null when it listens. */

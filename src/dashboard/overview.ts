@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { asError } from '../common/errors.js';
 import type { Logger } from '../common/logger.js';
 import type { FerryConfig } from '../config/model.js';
@@ -14,6 +15,8 @@ const WATCHED_FOR_MS = 15_000;
 /** A look at thousands of routes takes a while, and beside it journals are shipped. */
 const WATCHED_PAUSE_PER_LOOK = 4;
 const UNWATCHED_PAUSE_PER_LOOK = 50;
+/** Whoever opens the page waits so long for what is new; then the last look has to do. */
+const FRESH_WAIT_MS = 2_000;
 
 /** Looks at every route again and again; what the page shows is its last look. */
 export class Overview {
@@ -32,14 +35,25 @@ export class Overview {
     this.#schedule(0);
   }
 
-  /** The last look; a fresh one at the beginning and after a verdict. */
+  /** The last look; a fresh one at the beginning and after a verdict, if it does not take long. */
   async report({ fresh = false } = {}): Promise<StatusReport> {
     const wasWatched = this.#isWatched();
     this.#askedAt = performance.now();
+    const last = this.#report;
+    if (last !== null && wasWatched && !fresh) return last;
+    const look = this.#freshLook(fresh);
+    if (last === null) return look;
+    look.catch(() => undefined); // it may fail after our patience
+    const waiting = new AbortController();
+    const late = sleep(FRESH_WAIT_MS, last, { signal: waiting.signal });
+    late.catch(() => undefined);
+    return Promise.race([look, late]).finally(() => waiting.abort());
+  }
+
+  async #freshLook(fresh: boolean): Promise<StatusReport> {
     // One under way may have begun before the verdict.
     if (fresh) await this.#looking?.catch(() => undefined);
-    if (fresh || !wasWatched || this.#report === null) return this.#look();
-    return this.#report;
+    return this.#look();
   }
 
   async stop(): Promise<void> {

@@ -19,9 +19,14 @@ export class Throughput {
     const samples = new Map<string, Sample[]>();
     for (const { route, deliveredBytes } of routes) {
       const kept = (this.#samples.get(route) ?? []).filter((s) => s.atMs > atMs - WINDOW_MS);
-      // The last one moves on until it is a sample's length away from the one before.
-      const before = kept.at(-2);
-      if (before !== undefined && (kept.at(-1)?.atMs ?? 0) - before.atMs < SAMPLE_MS) kept.pop();
+      const [before, last] = kept.slice(-2);
+      if (before !== undefined && last !== undefined) {
+        // The last one moves on until it is a sample's length away from the one before, and for as
+        // long as nothing is delivered: thousands of idle routes cost next to nothing.
+        const isNear = last.atMs - before.atMs < SAMPLE_MS;
+        const isIdle = before.bytes === last.bytes && last.bytes === deliveredBytes;
+        if (isNear || isIdle) kept.pop();
+      }
       kept.push({ atMs, bytes: deliveredBytes });
       samples.set(route, kept);
     }

@@ -17,7 +17,7 @@ const SESSION_MS = 12 * 3600 * 1000;
 /** The oldest ends for the newest; each costs some hundred bytes. */
 const SESSIONS_MAX = 1_000;
 /** Each password costs 32 MiB and 80 ms to check: one at a time, and so many may wait. */
-const CHECKS_WAITING_MAX = 16;
+const CHECKS_WAITING_MAX = 8;
 const BUSY_MS = 2_000;
 
 export type Login = { session: string } | { retryAfterMs: number } | 'wrong';

@@ -74,12 +74,28 @@ export function journalGauges(registry: Registry, journals: () => Iterable<Journ
   const batches = gauge('ferry_route_pending_batches', 'Captured and not confirmed', 'route');
   const bytes = gauge('ferry_route_pending_bytes', 'Their bytes', 'route');
   const blocked = gauge('ferry_route_blocked', '1: its attempts are used up', 'route');
+  const differs = gauge(
+    'ferry_route_chain_differs',
+    '1: spool and Redis disagree about what was confirmed',
+    'route',
+  );
   const age = gauge('ferry_route_oldest_age_seconds', 'Since the oldest seal; 0: none', 'route');
   const waiting = gauge('ferry_spool_waiting_bytes', 'Of them limits.spool is about', 'journal');
   const limit = gauge('ferry_spool_limit_bytes', 'limits.spool', 'journal');
   const archived = gauge('ferry_archive_batches', 'Delivered batches kept for replay', 'journal');
   const archivedBytes = gauge('ferry_archive_bytes', 'Their bytes', 'journal');
-  const all = [spool, batches, bytes, blocked, age, waiting, limit, archived, archivedBytes];
+  const all = [
+    spool,
+    batches,
+    bytes,
+    blocked,
+    differs,
+    age,
+    waiting,
+    limit,
+    archived,
+    archivedBytes,
+  ];
   const fill = (): void => {
     for (const one of all) one.reset();
     for (const { journal, routes, spoolBytes, waitingBytes, limitBytes, archive } of journals()) {
@@ -94,6 +110,7 @@ export function journalGauges(registry: Registry, journals: () => Iterable<Journ
         batches.set({ route }, now.batches);
         bytes.set({ route }, now.bytes);
         blocked.set({ route }, now.blocked ? 1 : 0);
+        differs.set({ route }, now.chainDiffers ? 1 : 0);
         const since = now.oldestSealedAtMs ?? Date.now();
         age.set({ route }, Math.max(0, Date.now() - since) / 1000);
       }

@@ -1,6 +1,7 @@
 import { Gauge, type Registry } from 'prom-client';
 import { describe } from '../common/errors.js';
 import type { ReadyCheck } from '../common/role.js';
+import { within } from '../common/within.js';
 import type { QueueAccess } from '../queue/access.js';
 
 /** Who asks must get an answer, also while Redis gives none. */
@@ -18,7 +19,10 @@ export async function redisCheck({ scripts }: QueueAccess): Promise<ReadyCheck> 
         refusal === null ? 'Redis cannot be reached' : `${refusal.code}: ${describe(refusal)}`,
     };
   }
-  const ok = await inTime(scripts.ask((client) => client.ping()));
+  const ok = await within(
+    PATIENCE_MS,
+    scripts.ask((client) => client.ping()),
+  );
   return { name, ok: ok !== null, message: ok === null ? 'Redis does not answer' : 'answers' };
 }
 
@@ -52,22 +56,9 @@ export function redisMetrics(registry: Registry, access: QueueAccess): void {
       ).finally(() => {
         asking = false;
       });
-      for (const { queue, counts } of (await inTime(question)) ?? []) {
+      for (const { queue, counts } of (await within(PATIENCE_MS, question)) ?? []) {
         for (const [state, count] of Object.entries(counts)) this.set({ queue, state }, count);
       }
     },
   });
-}
-
-/** Null when it fails or takes too long. */
-async function inTime<T>(question: Promise<T>): Promise<T | null> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<null>((resolve) => {
-    timer = setTimeout(() => resolve(null), PATIENCE_MS);
-  });
-  try {
-    return await Promise.race([question.catch(() => null), late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

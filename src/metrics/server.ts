@@ -34,7 +34,8 @@ export class MetricsServer {
   static async start(listen: ListenAddress, parts: MetricsServerParts): Promise<MetricsServer> {
     const metrics = new MetricsServer(parts);
     await new Promise<void>((resolve, reject) => {
-      metrics.#server.once('error', (cause) => reject(listenFailed(listen, cause)));
+      // It stays: a connection that cannot be accepted later is no reason to end the process.
+      metrics.#server.on('error', (cause) => reject(listenFailed(listen, cause)));
       metrics.#server.listen({ host: listen.host, port: listen.port }, resolve);
     });
     return metrics;

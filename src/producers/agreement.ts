@@ -41,6 +41,17 @@ export function agrees(
   );
 }
 
+/**
+ * Whether spool and Redis chained the digests of what is confirmed to one end. Null: they do not
+ * stand at the same batch, or a version without chains was in between.
+ */
+export function chainsAgree(mark: RouteMark, state: RouteState): boolean | null {
+  const [ours, theirs] = [mark.chain, state.chain];
+  if (theirs === null || theirs.since !== ours.since || theirs.through !== ours.through)
+    return null;
+  return theirs.head === ours.head;
+}
+
 /** The sequence confirmed before `sequence` on this route and stream; 0: none. */
 export function confirmedBefore(mark: RouteMark, sequence: number): number {
   let before = sequence - 1;

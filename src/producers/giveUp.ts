@@ -131,17 +131,23 @@ async function giveUpRoute(
 export async function finishSkips(parts: GiveUpParts, destination: string): Promise<boolean> {
   for (const skip of [...parts.spool.unfinishedVerdicts()]) {
     if (skip.destination !== destination || skip.verdict.kind !== 'skip') continue;
-    if (!(await inRedis(parts, skip))) return false;
+    const done = await inRedis(parts, skip);
+    if (done === 'not yet') return false;
     crashPoint('skip.applied');
-    await audit(parts.config.stateDir, auditEntry(parts.spool, skip));
+    const confirmed = done === 'confirmed';
+    await audit(parts.config.stateDir, auditEntry(parts.spool, skip, confirmed));
     crashPoint('skip.audited');
+    if (confirmed) await parts.spool.recordConfirmedAfterAll(destination);
     await parts.spool.recordFinished(destination);
   }
   return true;
 }
 
-/** False: not yet. */
-async function inRedis(parts: GiveUpParts, skip: UnfinishedVerdict): Promise<boolean> {
+/** `confirmed`: somebody retried the batch and confirmed it before Redis heard of the skip. */
+async function inRedis(
+  parts: GiveUpParts,
+  skip: UnfinishedVerdict,
+): Promise<'not yet' | 'done' | 'confirmed'> {
   const { spool, access, log } = parts;
   const { destination, to: sequence } = skip;
   const route = routeName(spool.journal, destination);
@@ -149,27 +155,32 @@ async function inRedis(parts: GiveUpParts, skip: UnfinishedVerdict): Promise<boo
     await retireRoute(parts, spool.journal, destination, destination);
     await spool.dropRoute(destination);
     log.info({ route, batches: sequence - skip.from + 1, bytes: skip.bytes }, 'route dropped');
-    return true;
+    return 'done';
   }
   const { order, queues } = access;
   const state = await order.state(route);
   const generation = spool.route(destination)?.generation;
   // Lost or begun anew meanwhile: its producer opens it behind the skipped batch.
-  if (state?.stream !== spool.stream || state.generation !== generation) return true;
+  if (state?.stream !== spool.stream || state.generation !== generation) return 'done';
   const answer = await skipHead(order, queues, { route, generation, sequence });
-  if (answer.is === 'wait') return false;
-  if (answer.is !== 'skipped') return true;
+  if (answer.is === 'wait') return 'not yet';
+  if (answer.is !== 'skipped') return 'done';
+  if (answer.confirmed) {
+    log.warn({ route, sequence }, 'the batch was confirmed before it was given up');
+    return 'confirmed';
+  }
   log.info({ route, sequence, bytes: skip.bytes }, 'batch given up; the route goes on behind it');
-  return true;
+  return 'done';
 }
 
-function auditEntry(spool: Spool, skip: UnfinishedVerdict): AuditEntry {
+function auditEntry(spool: Spool, skip: UnfinishedVerdict, confirmed: boolean): AuditEntry {
   const { destination, verdict, from, to, bytes, sha256 } = skip;
   return {
     event: 'skip',
     route: routeName(spool.journal, destination),
     detail: {
       ...(verdict.drop ? { dropped: true } : {}),
+      ...(confirmed ? { confirmed } : {}),
       ...{ stream: spool.stream, from, to, bytes, sha256 },
       ...{ reason: verdict.reason, by: verdict.by },
     },

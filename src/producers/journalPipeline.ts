@@ -7,6 +7,7 @@ import { parseRouteName, routeName } from '../common/identity.js';
 import type { Meter } from '../common/meter.js';
 import type { JournalGauges } from '../common/role.js';
 import type { Semaphore } from '../common/semaphore.js';
+import { within } from '../common/within.js';
 import type { FerryConfig, JournalConfig } from '../config/model.js';
 import { takesEveryLink } from '../config/routes.js';
 import type { QueueAccess } from '../queue/access.js';
@@ -72,6 +73,9 @@ export class JournalPipeline {
   #archive: Archive | null = null;
   /** What operators ask for, until a turn has carried it out. */
   readonly #asks: PendingAsk[] = [];
+  /** Resolves when its first turn has ended, well or not. */
+  readonly firstTurn: Promise<void>;
+  #firstTurnEnded: () => void = () => undefined;
   #turn: Promise<void> | null = null;
   #again = false;
   #stopped = false;
@@ -85,6 +89,9 @@ export class JournalPipeline {
   constructor(parts: PipelineParts) {
     this.#p = parts;
     this.journal = parts.journal;
+    this.firstTurn = new Promise((resolve) => {
+      this.#firstTurnEnded = resolve;
+    });
   }
 
   /** Something may have changed: journal, blob directory, Redis. */
@@ -96,6 +103,7 @@ export class JournalPipeline {
     }
     this.#turn = this.#turns().finally(() => {
       this.#turn = null;
+      this.#firstTurnEnded();
       if (this.#again) this.look();
     });
   }
@@ -129,10 +137,11 @@ export class JournalPipeline {
       waitingBytes: spool.waitingBytes,
       limitBytes: this.journal.limits.spoolBytes,
       archive: this.#archive?.gauge ?? null,
-      routes: this.#routes.map(({ route, destination, isBlocked }) => ({
+      routes: this.#routes.map(({ route, destination, isBlocked, chainDiffers }) => ({
         route,
         ...spool.waiting(destination),
         blocked: isBlocked,
+        chainDiffers,
       })),
     };
   }
@@ -196,7 +205,7 @@ export class JournalPipeline {
     this.#stopped = true;
     this.#abort.abort();
     clearTimeout(this.#timer);
-    await within(STOP_PATIENCE_MS, this.#turn);
+    if (this.#turn !== null) await within(STOP_PATIENCE_MS, this.#turn);
     await this.#capture?.close();
     await this.#archive?.stop();
     await this.#spool?.close();
@@ -533,16 +542,6 @@ function recoveryFacts(
 
 /** A turn that waits for a Redis that is away ends with its connections, right after this. */
 const STOP_PATIENCE_MS = 4_000;
-
-async function within(ms: number, turn: Promise<void> | null): Promise<void> {
-  if (turn === null) return;
-  let timer: NodeJS.Timeout | undefined;
-  const patience = new Promise<void>((resolve) => {
-    timer = setTimeout(resolve, ms);
-  });
-  await Promise.race([turn, patience]);
-  clearTimeout(timer);
-}
 
 /** A route that could not be opened at once (its hash changed under us, or it drains). */
 const RETRY_OPEN_MS = 500;

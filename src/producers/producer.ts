@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import { systemCode } from '../common/errors.js';
 import { parseRouteName } from '../common/identity.js';
 import type { Meter } from '../common/meter.js';
+import { NO_PROGRESS, type StartProgress } from '../common/progress.js';
 import type { JournalGauges, ReadyCheck, Role, RoleContext } from '../common/role.js';
 import { Semaphore } from '../common/semaphore.js';
 import type { FerryConfig, JournalConfig } from '../config/model.js';
@@ -64,6 +65,7 @@ class ProducerRole implements Role {
   readonly #access: QueueAccess;
   readonly #log: Logger;
   readonly #meter: Meter;
+  readonly #progress: StartProgress;
   readonly #pipelines = new Map<string, JournalPipeline>();
   readonly #refused = new Set<string>();
   /** By directory: one for all of it, or one for each journal in it. */
@@ -84,7 +86,12 @@ class ProducerRole implements Role {
   #lastActiveAt = performance.now();
   #stopped: Promise<void> | null = null;
 
-  constructor(config: FerryConfig, access: QueueAccess, { logger, meter }: RoleContext) {
+  constructor(
+    config: FerryConfig,
+    access: QueueAccess,
+    { logger, meter, progress = NO_PROGRESS }: RoleContext,
+  ) {
+    this.#progress = progress;
     this.#config = config;
     this.#access = access;
     this.#log = logger.child({ role: 'producer' });
@@ -134,6 +141,7 @@ class ProducerRole implements Role {
         if (rule.kind === 'match' && ruleMatches(rule, name)) this.#discover(join(rule.dir, name));
       }
     }
+    this.#showReading();
     this.#scheduleLook();
     this.#log.info({ journals: this.#pipelines.size }, 'producer started');
   }
@@ -316,6 +324,22 @@ class ProducerRole implements Role {
     if (what === 'wake') void this.#wakeSleepers();
     if ((what !== 'ack' && what !== 'blob') || route === undefined) return;
     this.#pipelines.get(parseRouteName(route).journal)?.look();
+  }
+
+  /** With thousands of journals it takes a while until each has been looked at once. */
+  #showReading(): void {
+    const pipelines = [...this.#pipelines.values()];
+    const shown = this.#progress('looking at journals');
+    let done = 0;
+    for (const { firstTurn } of pipelines) {
+      void firstTurn.then(() => {
+        done += 1;
+        shown.at(done, pipelines.length);
+        if (done === pipelines.length) shown.end();
+      });
+    }
+    if (pipelines.length === 0) shown.end();
+    this.#stopListening.push(() => shown.end());
   }
 
   #scheduleLook(): void {

@@ -9,7 +9,7 @@ import type { BatchJob } from '../queue/jobs.js';
 import type { PayloadStore } from '../queue/payload/payloadStore.js';
 import { LEASE_MS, type RouteState } from '../queue/routeOrder.js';
 import { wakeHead } from '../queue/wake.js';
-import { agrees, confirmedBefore, placeOf } from './agreement.js';
+import { agrees, chainsAgree, confirmedBefore, placeOf } from './agreement.js';
 import type { BatchStore, StoredBatch } from './batchStore.js';
 import { finishSkips } from './giveUp.js';
 import { Placing } from './placing.js';
@@ -65,6 +65,7 @@ export class RouteFeed {
   #queuedBytes = new Map<number, number>();
   #waitsForMemory = false;
   #isBlocked = false;
+  #chainDiffers = false;
   readonly #placing: Placing;
 
   constructor(parts: RouteFeedParts) {
@@ -92,6 +93,11 @@ export class RouteFeed {
   /** As Redis said at the last step: `attempts` are used up. */
   get isBlocked(): boolean {
     return this.#isBlocked;
+  }
+
+  /** Redis has chained the digests of what is confirmed to another end than the spool. */
+  get chainDiffers(): boolean {
+    return this.#chainDiffers;
   }
 
   /** Looks again at the next step, whatever Redis said before. */
@@ -266,13 +272,19 @@ export class RouteFeed {
     // Last writes that were lost may have been a lease that is still believed. One look at the
     // present server is not enough: a promoted replica may stand there alone and sync always.
     const mayHaveLost = facts.mayLose || state.mayLose;
+    const waitMs = state.run !== runId && mayHaveLost ? LEASE_MS : 0;
+    await this.#recordAck(state.head - 1);
+    // A replay has jumped with that.
+    if (this.#mark().generation !== state.generation) return this.#reset(state, runId, waitMs);
+    await this.#compareChains(state);
     const answer = await access.order.open({
       route: this.route,
       stream: spool.stream,
       generation: state.generation,
-      waitMs: state.run !== runId && mayHaveLost ? LEASE_MS : 0,
+      waitMs,
       intervalMs: journal.intervalMs,
       maxAttempts: journal.attempts,
+      chain: this.#mark().chain,
     });
     if (answer.is !== 'open') return; // changed under us: the next step looks again
     await this.#opened(runId, answer.head, answer.tail);
@@ -289,6 +301,7 @@ export class RouteFeed {
     // What Redis still knows to be confirmed need not be sent again.
     const same = state?.stream === spool.stream && state.generation === this.#mark().generation;
     if (same && state.head - 1 <= spool.lastSequence) await this.#recordAck(state.head - 1);
+    if (same) await this.#compareChains(state);
     const generation = Math.max(this.#mark().generation, state?.generation ?? 0) + 1;
     await spool.recordGeneration(this.destination, generation);
     const mark = this.#mark();
@@ -306,6 +319,8 @@ export class RouteFeed {
       intervalMs: journal.intervalMs,
       maxAttempts: journal.attempts,
       paused: mark.paused,
+      // What is replayed is in the spool's chain already.
+      chain: mark.replay === null ? mark.chain : null,
       reset: { head: place.acked + 1, previous: place.previous, ...(repeat && { repeat }) },
     });
     if (answer.is !== 'open') return;
@@ -375,6 +390,27 @@ export class RouteFeed {
     for (let seq = this.#head; seq < state.head; seq += 1) this.#queuedBytes.delete(seq);
     this.#head = state.head;
     this.#tail = state.tail;
+    await this.#compareChains(state);
+  }
+
+  /**
+   * What the workers have chained, digest by digest, must end where the spool's own chain ends.
+   * Said once; the spool is believed, and from the next start on Redis goes on from its chain.
+   */
+  async #compareChains(state: RouteState): Promise<void> {
+    const mark = this.#mark();
+    if (this.#chainDiffers || chainsAgree(mark, state) !== false) return;
+    this.#chainDiffers = true;
+    const { route } = this;
+    const context = { route, through: mark.chain.through };
+    const detail = { ...context, spool: mark.chain.head, redis: state.chain?.head };
+    await this.#audit('chain-differs', detail);
+    const err = new FerryError('CHAIN_DIFFERS', `spool and Redis disagree about ${route}`, {
+      kind: 'storage',
+      hint: `ferry verify ${route} prints a line that shows at the receiver which is right`,
+      context,
+    });
+    this.#p.log.error({ err, ...detail }, 'what Redis says was confirmed is not what was captured');
   }
 
   /** @returns false when the route has to be opened anew */
@@ -464,7 +500,7 @@ export class RouteFeed {
   }
 
   async #audit(
-    event: 'redis-loss' | 'new-stream' | 'foreign-stream',
+    event: 'redis-loss' | 'new-stream' | 'foreign-stream' | 'chain-differs',
     detail: Record<string, unknown>,
   ): Promise<void> {
     await audit(this.#p.config.stateDir, { event, route: this.route, detail });

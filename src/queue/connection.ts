@@ -30,6 +30,11 @@ type ClientOptions = Omit<RedisOptions, 'replyMapping'>;
 /** Longest pause between two tries to reach Redis: short, because journals fill meanwhile. */
 const RECONNECT_PAUSE_MAX_MS = 1_000;
 const CONNECT_TIMEOUT_MS = 10_000;
+/**
+ * For the goodbye of a server. One that hangs says none, and a command that is done would wait for
+ * it all the same, 2 s by ioredis's default.
+ */
+const DISCONNECT_TIMEOUT_MS = 300;
 
 /**
  * Opens a connection. It connects by itself, again and again; the caller attaches an `error`
@@ -42,6 +47,7 @@ export function connectRedis(target: RedisTarget, use: ConnectionUse): RedisClie
     reconnectOnError: (error) => isElsewhere(error),
     retryStrategy: (times) => Math.min(50 * 2 ** Math.min(times, 5), RECONNECT_PAUSE_MAX_MS),
     connectTimeout: CONNECT_TIMEOUT_MS,
+    disconnectTimeout: DISCONNECT_TIMEOUT_MS,
     ...(use === 'script'
       ? {
           enableOfflineQueue: false,

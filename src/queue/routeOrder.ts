@@ -1,3 +1,4 @@
+import { beginChain, type Chain, chainText, parseChain } from '../common/chain.js';
 import { type BatchJob, type BlobJob, type BlobSent, blobKey } from './jobs.js';
 import type { Keys } from './keys.js';
 import type { ScriptConnection } from './scriptConnection.js';
@@ -41,6 +42,8 @@ export type BeginAnswer =
         attempts: number;
         /** The batch confirmed last, when it must be confirmed once more before this one. */
         repeat: { job: BatchJob; previous: number } | null;
+        /** Of what is confirmed on the route; null: a version without chains had it in between. */
+        chain: Chain | null;
       }
     >
   | Answer<'closed' | 'stale' | 'delivered' | 'park'>
@@ -56,7 +59,16 @@ export type AckAnswer =
   | Answer<'stale', { head: number }>;
 
 export type SkipAnswer =
-  | Answer<'skipped', { head: number; tail: number; blobs: string[] }>
+  | Answer<
+      'skipped',
+      {
+        head: number;
+        tail: number;
+        /** It was confirmed before Redis heard of this. */
+        confirmed: boolean;
+        blobs: string[];
+      }
+    >
   | Answer<'wait', { ms: number }>
   | Answer<'behind', { head: number }>
   | Answer<'stale'>;
@@ -79,6 +91,11 @@ export interface OpenRequest {
   /** 0: for ever. */
   maxAttempts: number;
   paused?: boolean;
+  /**
+   * Of what the spool knows to be confirmed, through `previous`. Default: one that covers nothing.
+   * Null: it is not to be chained on.
+   */
+  chain?: Chain | null;
   /** Absent: the route must be just as described (resume). */
   reset?: {
     head: number;
@@ -135,6 +152,8 @@ export interface RouteState {
   batches: number;
   bytes: number;
   repeats: number;
+  /** Of what is confirmed, as its workers have chained it; null: not known. */
+  chain: Chain | null;
 }
 
 export class RouteOrder {
@@ -157,7 +176,7 @@ export class RouteOrder {
         r.generation,
         this.#scripts.runId(),
         r.reset?.head ?? 0,
-        r.reset?.previous ?? 0,
+        r.reset?.previous ?? r.chain?.through ?? 0,
         r.waitMs,
         r.intervalMs,
         r.maxAttempts,
@@ -165,6 +184,9 @@ export class RouteOrder {
         r.reset?.repeat === undefined ? '' : JSON.stringify(r.reset.repeat.job),
         r.reset?.repeat?.previous ?? 0,
         Number(this.#scripts.facts?.mayLose ?? true),
+        r.chain === null
+          ? ''
+          : chainText(r.chain ?? beginChain(r.reset?.head ?? 1, r.reset?.previous)),
       ],
     );
     return is === 'open'
@@ -194,7 +216,7 @@ export class RouteOrder {
    * @param holder unique to this activation of the processor: worker, job and a counter
    */
   async begin(job: BatchJob, holder: string): Promise<BeginAnswer> {
-    const [is, a, b, c, d, e] = await this.#run(
+    const [is, a, b, c, d, e, f] = await this.#run(
       'begin',
       [this.#keys.route(job.route), this.#keys.batches(job.route)],
       [job.generation, this.#scripts.runId(), job.sequence, holder, LEASE_MS],
@@ -206,6 +228,7 @@ export class RouteOrder {
         previous: Number(b),
         attempts: Number(c),
         repeat: d === '' ? null : { job: JSON.parse(String(d)) as BatchJob, previous: Number(e) },
+        chain: chainOf(String(f), Number(b)),
       };
     }
     if (is === 'wait') return { is, ms: Number(a) };
@@ -246,7 +269,8 @@ export class RouteOrder {
     return { is: 'stale' };
   }
 
-  async ack(job: BatchJob, holder: string): Promise<AckAnswer> {
+  /** @param chain of what is then confirmed; null: not known, since `begin` did not know it */
+  async ack(job: BatchJob, holder: string, chain: Chain | null = null): Promise<AckAnswer> {
     const [is, head, tail, ...blobs] = await this.#run(
       'ack',
       [
@@ -254,7 +278,15 @@ export class RouteOrder {
         this.#keys.batches(job.route),
         this.#keys.parkedBlobs(job.route),
       ],
-      [job.generation, job.sequence, holder, job.bytes, this.#keys.news(), job.route],
+      [
+        job.generation,
+        job.sequence,
+        holder,
+        job.bytes,
+        this.#keys.news(),
+        job.route,
+        chain === null ? '' : chainText(chain),
+      ],
     );
     return is === 'acked'
       ? { is, head: Number(head), tail: Number(tail), blobs: blobs.map(String) }
@@ -263,13 +295,19 @@ export class RouteOrder {
 
   /** The operator gave the head up; its producer has written that down before. */
   async skip(route: string, generation: number, sequence: number): Promise<SkipAnswer> {
-    const [is, a, tail, ...blobs] = await this.#run(
+    const [is, a, tail, confirmed, ...blobs] = await this.#run(
       'skip',
       [this.#keys.route(route), this.#keys.batches(route), this.#keys.parkedBlobs(route)],
       [generation, sequence, this.#keys.news(), route],
     );
     if (is === 'skipped') {
-      return { is, head: Number(a), tail: Number(tail), blobs: blobs.map(String) };
+      return {
+        is,
+        head: Number(a),
+        tail: Number(tail),
+        confirmed: confirmed === 1,
+        blobs: blobs.map(String),
+      };
     }
     if (is === 'wait') return { is, ms: Number(a) };
     if (is === 'behind') return { is, head: Number(a) };
@@ -454,5 +492,12 @@ export function parseState(hash: Record<string, string>): RouteState | null {
     batches: count('batches'),
     bytes: count('bytes'),
     repeats: count('repeats'),
+    chain: chainOf(hash['chain'] ?? '', count('previous')),
   };
+}
+
+/** One that ends elsewhere was left behind by a version that does not know the field. */
+function chainOf(text: string, previous: number): Chain | null {
+  const chain = parseChain(text);
+  return chain?.through === previous ? chain : null;
 }

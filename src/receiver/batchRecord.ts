@@ -11,4 +11,9 @@ export interface BatchRecord {
   bytes: number;
   /** Where the bytes are until they have their final name. */
   part: string;
+  /**
+   * Chain of digests of its stream (`common/chain.ts`): behind the batch that its sender had
+   * confirmed before it. Absent without identity, and in records of versions that had no chain.
+   */
+  chain?: string;
 }

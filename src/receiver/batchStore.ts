@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { chained } from '../common/chain.js';
 import { crashPoint } from '../common/crashPoints.js';
 import { asError, FerryError, systemCode } from '../common/errors.js';
 import { type FileSystem, nodeFileSystem } from '../common/fileSystem.js';
@@ -6,7 +7,7 @@ import type { BatchRecord } from './batchRecord.js';
 import { type Claim, type Decision, decideBatch, type RefusalReason } from './identity.js';
 import { Incoming } from './incoming.js';
 import { RecordLog } from './recordLog.js';
-import { Streams } from './streams.js';
+import { type Held, Streams } from './streams.js';
 import { SharedTask } from './writing.js';
 
 export type Verdict =
@@ -208,6 +209,7 @@ export class BatchStore {
       sha256,
       bytes,
       part: incoming.name,
+      ...(claim !== null && { chain: await this.#chain(claim, sha256, staged) }),
     };
     records.push(record);
     if (claim !== null) {
@@ -225,17 +227,40 @@ export class BatchStore {
   ): Promise<Decision> {
     const { stream, sequence } = claim;
     const last = staged.get(stream)?.sequence ?? this.#streams.last(stream);
-    const inGroup = staged.get(`${stream}.${sequence}`)?.sha256;
-    let held = inGroup ?? this.#streams.digest(stream, sequence);
-    if (held === 'unknown') held = await this.#digestInIndex(stream, sequence);
-    return decideBatch(claim, last, held, sha256);
+    const held = await this.#held(stream, sequence, staged);
+    return decideBatch(claim, last, held?.sha256 ?? null, sha256);
+  }
+
+  /** Behind what the sender has confirmed: it may have given up what we took all the same. */
+  async #chain(
+    { stream, previous }: Claim,
+    sha256: string,
+    staged: ReadonlyMap<string, BatchRecord>,
+  ): Promise<string> {
+    const before = previous === 0 ? null : await this.#held(stream, previous, staged);
+    return chained(before?.chain ?? '', sha256);
+  }
+
+  async #held(
+    stream: string,
+    sequence: number,
+    staged: ReadonlyMap<string, BatchRecord>,
+  ): Promise<Held | null> {
+    const inGroup = staged.get(`${stream}.${sequence}`);
+    if (inGroup?.chain !== undefined) return { sha256: inGroup.sha256, chain: inGroup.chain };
+    const held = this.#streams.held(stream, sequence);
+    return held === 'unknown' ? this.#heldInIndex(stream, sequence) : held;
   }
 
   /** Reads the whole index: seconds for a million batches, and seldom. */
-  async #digestInIndex(stream: string, sequence: number): Promise<string | null> {
-    let found: string | null = null;
+  async #heldInIndex(stream: string, sequence: number): Promise<Held | null> {
+    const streams = new Streams();
+    let found: Held | null = null;
     await RecordLog.scan<BatchRecord>(this.#log.path, this.#fs, (record) => {
-      if (record.stream === stream && record.sequence === sequence) found = record.sha256;
+      if (record.stream !== stream || found !== null) return;
+      streams.add(record);
+      const held = streams.held(stream, record.sequence);
+      if (record.sequence === sequence && held !== 'unknown') found = held;
     });
     return found;
   }

@@ -9,6 +9,10 @@ import { writeFully } from './writing.js';
 /** Data is gathered up to this before it is written: TLS hands out 16 KiB at a time. */
 const WRITE_BYTES = 512 * 1024;
 
+/** Names of parts are never used again, also not by a later process: records hold them for ever. */
+const namePrefix = randomBytes(12).toString('hex');
+let named = 0;
+
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
 
 /**
@@ -40,7 +44,8 @@ export class Incoming {
 
   /** A new file, mode 0600, in a folder on the same file system as its final place. */
   static async create(fs: FileSystem, folder: string): Promise<Incoming> {
-    const name = `${randomBytes(12).toString('hex')}.part`;
+    named += 1;
+    const name = `${namePrefix}-${named}.part`;
     const flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
     return new Incoming(fs, folder, name, await fs.open(join(folder, name), flags, 0o600));
   }

@@ -1,14 +1,18 @@
+import { chained } from '../common/chain.js';
 import type { BatchRecord } from './batchRecord.js';
 
 /**
- * Digests kept in memory per stream. Older duplicates come only after a loss of Redis or a replay;
+ * Batches kept in memory per stream. Older duplicates come only after a loss of Redis or a replay;
  * they are looked up in the index file.
  */
 const RECENT_MAX = 1_024;
 
+/** What is known of a batch that is held. */
+export type Held = Pick<BatchRecord, 'sha256'> & { chain: string };
+
 interface StreamState {
   last: number;
-  recent: Map<number, string>;
+  recent: Map<number, Held>;
 }
 
 /** What the receiver knows of each sender's stream, as of the durable index. */
@@ -22,8 +26,11 @@ export class Streams {
       state = { last: 0, recent: new Map() };
       this.#states.set(record.stream, state);
     }
-    state.last = record.sequence;
-    state.recent.set(record.sequence, record.sha256);
+    const { sha256, sequence, previous } = record;
+    // Records of a version without chains stand before all others: what they follow is in memory.
+    const chain = record.chain ?? chained(state.recent.get(previous)?.chain ?? '', sha256);
+    state.last = sequence;
+    state.recent.set(sequence, { sha256, chain });
     if (state.recent.size > RECENT_MAX) {
       const [oldest] = state.recent.keys();
       if (oldest !== undefined) state.recent.delete(oldest);
@@ -35,8 +42,8 @@ export class Streams {
     return this.#states.get(stream)?.last ?? 0;
   }
 
-  /** The digest held under a sequence; `unknown`: older than what memory holds. */
-  digest(stream: string, sequence: number): string | 'unknown' | null {
+  /** What is held under a sequence; `unknown`: older than what memory holds. */
+  held(stream: string, sequence: number): Held | 'unknown' | null {
     const state = this.#states.get(stream);
     if (state === undefined || sequence > state.last) return null;
     const [oldest = 0] = state.recent.keys();

@@ -17,8 +17,6 @@ export type DaemonStart =
       stateDir: string;
       /** Null: neither journal nor blobs, the daemon only waits for its end. */
       config: FerryConfig | null;
-      /** Lets others be this daemon. */
-      release: () => Promise<void>;
     }
   | Exclude<Claim, { is: 'ours' }>;
 
@@ -48,7 +46,6 @@ export async function prepareDaemon(call: DaemonCall, env: Environment): Promise
     name,
     stateDir,
     config: named === null ? null : configOf(named, call, { stateDir, prefix, env }),
-    release: () => claim.lock.release(),
   };
 }
 

@@ -36,7 +36,7 @@ export interface Before {
 }
 
 /** Neither journal nor blobs: bin/ssl sleeps, and so do we. */
-export function hasNothingToDo(call: DaemonCall): boolean {
+function hasNothingToDo(call: DaemonCall): boolean {
   return call.journal === null && (call.blobDir === null || call.key === null);
 }
 

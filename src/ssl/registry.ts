@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { FerryError, systemCode } from '../common/errors.js';
-import { type HeldLock, isLocked, takeLock, tryTakeLock } from '../common/fileLock.js';
+import { takeLock, tryTakeLock } from '../common/fileLock.js';
 import { JOURNAL_NAME_FORBIDDEN } from '../config/fields.js';
 import type { DaemonCall } from './arguments.js';
 import type { Before } from './document.js';
@@ -35,7 +35,8 @@ export interface DaemonEntry {
 }
 
 export type Claim =
-  | { is: 'ours'; entry: DaemonEntry; lock: HeldLock }
+  /** The daemon's lock is held until this process ends. */
+  | { is: 'ours'; entry: DaemonEntry }
   /** The same daemon runs already. */
   | { is: 'running'; pid: number };
 
@@ -95,7 +96,7 @@ export async function claimDaemon(call: DaemonCall, options: ClaimOptions): Prom
     const file = join(dir, `${name}.json`);
     await writeFile(`${file}.new`, `${JSON.stringify(entry)}\n`, { mode: 0o600 });
     await rename(`${file}.new`, file);
-    return { is: 'ours', entry, lock };
+    return { is: 'ours', entry };
   } finally {
     await registry.release();
   }
@@ -114,11 +115,6 @@ export async function readEntries(stateDir: string): Promise<DaemonEntry[]> {
     entries.push(JSON.parse(await readFile(join(dir, name), 'utf8')) as DaemonEntry);
   }
   return entries;
-}
-
-/** Whether the daemon of this entry runs now. */
-export function isRunning(stateDir: string, entry: DaemonEntry): Promise<boolean> {
-  return isLocked(lockFile(stateDir, entry.name));
 }
 
 function lockFile(stateDir: string, name: string): string {

@@ -1,4 +1,5 @@
 import { DelayedError, type Job, UnrecoverableError } from 'bullmq';
+import { type Chain, extended } from '../common/chain.js';
 import { crashPoint } from '../common/crashPoints.js';
 import type { DestinationConfig } from '../config/model.js';
 import { PARK_MS } from '../queue/jobQueues.js';
@@ -97,7 +98,8 @@ export class BatchProcessor {
       }
       await this.#p.delivery.sendBatch(destination, batch, go.previous, { mayConfirm, signal });
       crashPoint('worker.confirmed');
-      await this.#acknowledge(batch, holder);
+      const chain = go.chain && extended(go.chain, batch.sequence, batch.sha256);
+      await this.#acknowledge(batch, holder, chain);
     } catch (error) {
       lease.stop();
       return await this.#ended(job, token, holder, error, repeating);
@@ -108,9 +110,9 @@ export class BatchProcessor {
   }
 
   /** The batch is confirmed: its route moves on, and whatever waited for it is woken. */
-  async #acknowledge(batch: BatchJob, holder: string): Promise<void> {
+  async #acknowledge(batch: BatchJob, holder: string, chain: Chain | null): Promise<void> {
     const { order, queues, log, stop } = this.#p;
-    const answer = await tellRedis(stop, () => order.ack(batch, holder));
+    const answer = await tellRedis(stop, () => order.ack(batch, holder, chain));
     crashPoint('worker.acked');
     if (answer.is === 'stale') {
       log.warn(

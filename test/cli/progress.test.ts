@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
+import { open } from 'node:fs/promises';
 import { describe, it } from 'node:test';
+import { tryLock, unlock } from 'fs-native-extensions';
 import { type ProgressStream, progress, progressLine } from '../../src/cli/progress.js';
+import { Site, Writer } from '../e2e/site.js';
 import { failOnLeaks } from '../support/leaks.js';
-import { until } from '../support/process.js';
+import { FERRY, start, startFerry, type TestProcess, until } from '../support/process.js';
+import { startTestRedis } from '../support/redis.js';
 
 class Screen implements ProgressStream {
   isTTY: boolean;
@@ -78,5 +82,61 @@ describe('progress of long work', () => {
     );
   });
 });
+
+describe('commands that take long', () => {
+  it('say on a terminal that they still wait, and nothing more to a pipe', async () => {
+    const redis = await startTestRedis();
+    const site = await Site.make();
+    await site.configure({
+      redis: redis.url,
+      destinations: { a: { port: 1 } },
+      journals: ['name: foo, path: fifo/foo, to: a'],
+    });
+    redis.pause();
+    const outer = onTerminal('status', site.dir);
+    assert.equal((await outer.end()).code, 0);
+    redis.resume();
+    assert.match(outer.stdout, /reading spools and Redis( {2}\d+s)?\r/);
+    const after = outer.stdout.slice(outer.stdout.lastIndexOf('reading spools'));
+    assert.ok(after.includes('\r\u001b[2K'), 'the line is erased before the answer is printed');
+    assert.match(after, /Redis: not reachable/);
+    redis.pause();
+    const piped = startFerry(['status'], { cwd: site.dir });
+    await piped.end();
+    redis.resume();
+    assert.equal(piped.stderr, '');
+    assert.match(piped.stdout, /^Redis: not reachable/);
+  });
+
+  it('show at a producer’s start how many journals were looked at, until all were', async () => {
+    const site = await Site.make();
+    await site.configure({
+      destinations: { a: { port: 1 } },
+      journals: ['foo', 'bar'].map((name) => `name: ${name}, path: fifo/${name}, to: a`),
+    });
+    for (const name of ['foo', 'bar']) await new Writer(site.path('fifo', name)).commit();
+    // A commit that takes its time: the first look at this journal waits for it.
+    const held = await open(site.path('fifo/bar'), 'r+');
+    assert.ok(tryLock(held.fd));
+    const outer = onTerminal('run', site.dir);
+    await until('it is shown', () => outer.stdout.includes('looking at journals  1 of 2 (50 %)'));
+    unlock(held.fd);
+    await held.close();
+    await until('it is erased', () => {
+      const after = outer.stdout.slice(outer.stdout.lastIndexOf('looking at journals'));
+      return after.includes('\r\u001b[2K');
+    });
+    const pid = Number(/pid=(\d+)/.exec(outer.stdout)?.[1]);
+    process.kill(pid, 'SIGTERM');
+    assert.equal((await outer.end()).code, 0);
+  });
+});
+
+/** `ferry` on a terminal of its own. */
+function onTerminal(args: string, cwd: string): TestProcess {
+  const command = `stty cols 100; echo pid=$$; exec '${process.execPath}' '${FERRY}' ${args}`;
+  const env = { TERM: 'xterm', SHELL: '/bin/sh' };
+  return start('script', ['-qfec', command, '/dev/null'], { cwd, env });
+}
 
 failOnLeaks();

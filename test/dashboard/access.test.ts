@@ -101,6 +101,14 @@ describe('a dashboard with users', () => {
     assert.equal((await client.ask('/')).status, 200, 'and is still logged in');
   });
 
+  it('takes the host that a proxy passes on for its own', async () => {
+    const client = await loggedIn('ops');
+    const behind = (host: string) =>
+      raw(port, client.cookies, host, 'POST /logout HTTP/1.1\r\nOrigin: https://ops.example.com');
+    assert.match(await behind(`127.0.0.1:${port}`), /^HTTP\/1\.1 403[\s\S]*pass the Host header/);
+    assert.match(await behind('ops.example.com'), /^HTTP\/1\.1 303/);
+  });
+
   it('lets a user who looks only look, and nothing else', async () => {
     const client = await loggedIn('viewer');
     const page = await client.ask('/');
@@ -131,7 +139,7 @@ describe('a dashboard with users', () => {
       assert.equal((await client.login(name)).status, 429);
     }
     const many = await Promise.all(
-      Array.from({ length: 40 }, (_, index) => new Client(port).login(`at once ${index}`, 'guess')),
+      Array.from({ length: 20 }, (_, index) => new Client(port).login(`at once ${index}`, 'guess')),
     );
     const statuses = new Set(many.map(({ status }) => status));
     assert.deepEqual([...statuses].sort(), [401, 429], 'some are not even looked at');
@@ -167,6 +175,15 @@ describe('a dashboard with users', () => {
     assert.match(page, /which batch/);
     assert.match(await client.act('pause', { route: '<b>@x' }), /no route is named &lt;b&gt;@x/);
     assert.equal((await client.post('/act/obliterate')).status, 404);
+  });
+
+  it('shows what somebody typed as text, and comes back to it', async () => {
+    const client = await loggedIn('ops');
+    const { text } = await client.ask(`/?q=${encodeURIComponent('"><script>alert(1)</script>')}`);
+    assert.match(text, /value="&quot;&gt;&lt;script&gt;alert/);
+    assert.doesNotMatch(text, /<script>alert/);
+    const answer = await client.post('/act/pause', { route: 'foo@replica', q: '//evil.example' });
+    assert.equal(answer.headers.get('location'), '/?q=%2F%2Fevil.example');
   });
 });
 

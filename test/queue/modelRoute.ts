@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { beginChain, type Chain } from '../../src/common/chain.js';
 import type { BatchJob } from '../../src/queue/jobs.js';
 import {
   type AcceptAnswer,
@@ -19,6 +20,7 @@ export type ModelBeginAnswer =
       previous: number;
       attempts: number;
       repeat: { sequence: number; previous: number } | null;
+      chain: Chain | null;
     }
   | { is: 'closed' | 'stale' | 'delivered' | 'park' }
   | { is: 'wait'; until: number };
@@ -49,6 +51,9 @@ interface Stored {
   batches: number;
   bytes: number;
   repeats: number;
+  skipped: number;
+  /** As its holders say; null: not known to them. */
+  chain: Chain | null;
   accepted: Map<number, BatchJob>;
 }
 
@@ -94,6 +99,9 @@ export class RouteModel {
       s.notBefore = Math.max(wait, before?.lease ?? 0, before?.notBefore ?? 0);
     } else if (wait > 0) s.notBefore = wait;
     if (r.paused !== undefined) s.paused = r.paused;
+    // What the spool knows is believed where it stands at the same batch.
+    const chain = r.chain === undefined ? beginChain(1) : r.chain;
+    if (s.previous === (r.reset?.previous ?? chain?.through ?? 0)) s.chain = chain;
     this.stored = s;
     return { is: 'open', head: s.head, tail: s.tail };
   }
@@ -127,6 +135,8 @@ export class RouteModel {
       batches: before?.batches ?? 0,
       bytes: before?.bytes ?? 0,
       repeats: before?.repeats ?? 0,
+      skipped: reset.head - 1,
+      chain: null,
       accepted: new Map(repeat === undefined ? [] : [[reset.previous, repeat.job]]),
     };
   }
@@ -171,6 +181,7 @@ export class RouteModel {
       previous: s.previous,
       attempts: s.attempts,
       repeat: again === undefined ? null : { sequence: again.sequence, previous: s.prior },
+      chain: s.chain?.through === s.previous ? s.chain : null,
     };
   }
 
@@ -215,7 +226,7 @@ export class RouteModel {
   }
 
   /** `moved`: this answer, not an earlier one, moved the route on. */
-  ack(job: BatchJob, holder: string): { answer: AckAnswer; moved: boolean } {
+  ack(job: BatchJob, holder: string, chain: Chain | null): { answer: AckAnswer; moved: boolean } {
     const s = this.stored;
     if (s === null) return { answer: { is: 'stale', head: 0 }, moved: false };
     const asked = s.generation === job.generation && s.ackHolder === holder;
@@ -231,6 +242,7 @@ export class RouteModel {
     s.prior = s.previous;
     s.previous = job.sequence;
     s.ackHolder = holder;
+    s.chain = chain;
     s.attempts = 0;
     s.resend = false;
     s.survived = false;
@@ -253,9 +265,12 @@ export class RouteModel {
       s.attempts = 0;
       s.resend = false;
       s.survived = true;
+      s.skipped = sequence;
       s.accepted.delete(sequence);
     }
-    return { answer: { is: 'skipped', head: s.head, tail: s.tail, blobs: [] }, moved };
+    const { head, tail } = s;
+    const confirmed = s.skipped < sequence;
+    return { answer: { is: 'skipped', head, tail, confirmed, blobs: [] }, moved };
   }
 
   hold(what: 'pause' | 'resume' | 'unblock'): { head: number; tail: number } | null {
@@ -390,6 +405,13 @@ export class Wire {
     assert.ok(sequence <= this.passed + 1, `${sequence} is given up before its turn`);
     this.passed = Math.max(this.passed, sequence);
     this.#givenUp.add(sequence);
+    // Redis came back with the block at which it is given up: it is not sent before the next.
+    if (this.#rewoundTo === sequence) this.#rewoundTo = sequence + 1;
+  }
+
+  /** Redis is told of it; `confirmed`: it says that somebody was faster. */
+  hearsOfSkip(sequence: number, confirmed: boolean): void {
+    assert.ok(!confirmed || this.#confirmed.has(sequence), `${sequence} was never confirmed`);
   }
 
   renewed(holder: string, now: number, answer: boolean): void {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import fc from 'fast-check';
+import { beginChain, type Chain, chainText, extended } from '../../src/common/chain.js';
 import type { BatchJob } from '../../src/queue/jobs.js';
 import { type Failure, LEASE_MS } from '../../src/queue/routeOrder.js';
 import { batch, type QueueFixture, STREAM } from './helpers.js';
@@ -23,7 +24,7 @@ export type Step =
   | ({ do: 'renew' | 'release' } & Asker)
   | ({ do: 'repeated' } & Asker)
   | ({ do: 'fail'; failure: Omit<Failure, 'error'> } & Asker)
-  | ({ do: 'ack'; twice: boolean } & Asker)
+  | ({ do: 'ack'; twice: boolean; chains: boolean } & Asker)
   | { do: 'strangerAcks' }
   | { do: 'hold'; what: 'pause' | 'resume' | 'unblock' }
   | { do: 'skip'; killed: boolean }
@@ -50,7 +51,13 @@ const look = fc.record({ do: fc.constant('look' as const), maxAttempts });
 const feed = fc.record({ do: fc.constant('feed' as const), record: fc.boolean() });
 const pass = fc.record({ do: fc.constant('pass' as const), ms: fc.constantFrom(...PASS_MS) });
 const begin = fc.record({ do: fc.constant('begin' as const), offset, generation });
-const ack = fc.record({ do: fc.constant('ack' as const), ...asker, twice: fc.boolean() });
+/** False: a worker of a version that knows no chain. */
+const chains = fc.oneof({ weight: 7, arbitrary: fc.constant(true) }, fc.constant(false));
+const ack = fc.record({
+  do: fc.constant('ack' as const),
+  ...asker,
+  ...{ twice: fc.boolean(), chains },
+});
 const lease = fc.record({ do: fc.constantFrom('renew' as const, 'release' as const), ...asker });
 const failure = { resend: false, counted: true, uncertain: false, echoed: false };
 const fail = fc.record({
@@ -108,12 +115,18 @@ const episode: fc.Arbitrary<Step[]> = fc.oneof(
   { weight: 2, arbitrary: fc.tuple(resume) },
   { weight: 3, arbitrary: fc.tuple(blocked, skip).map(([steps, word]) => [...steps, word]) },
   { weight: 1, arbitrary: fc.tuple(skip) },
-  // Somebody retries it after the spool knows that it is given up.
+  // Somebody retries it before Redis hears of the skip: he still sends, or has confirmed it.
   {
     weight: 1,
     arbitrary: fc
-      .tuple(blocked, fc.constant<Step>({ do: 'skip', killed: true }), begin, look)
-      .map(([steps, ...rest]) => [...steps, ...rest]),
+      .tuple(blocked, begin, fc.option(ack), look)
+      .map(([steps, again, confirmed, next]) => [
+        ...steps,
+        { do: 'skip' as const, killed: true },
+        again,
+        ...(confirmed === null ? [] : [confirmed]),
+        next,
+      ]),
   },
   { weight: 2, arbitrary: fc.tuple(replay) },
   { weight: 1, arbitrary: fc.tuple(begin, replay, begin, pass, begin, ack) },
@@ -177,6 +190,13 @@ interface Snapshot {
   model: ReturnType<RouteModel['snapshot']>;
 }
 
+interface Activation {
+  job: BatchJob;
+  holder: string;
+  /** What `begin` said. */
+  chain: Chain | null;
+}
+
 /** One route in a real Redis and in the model, moved step by step. */
 export class RouteRun {
   readonly model = new RouteModel();
@@ -199,9 +219,10 @@ export class RouteRun {
     skipped: new Set<number>(),
     /** Given up, and Redis may not know. */
     unfinished: null as number | null,
+    chain: beginChain(1),
   };
   #open = false;
-  readonly #activations: { job: BatchJob; holder: string }[] = [];
+  readonly #activations: Activation[] = [];
   /** Who was let on the wire last; null: that was before a loss. */
   #latest: string | null = null;
   readonly #movedBy = new Set<string>();
@@ -242,7 +263,7 @@ export class RouteRun {
     for (let n = 0; n < left; n += 1) {
       await this.run([
         { do: 'begin', offset: 0, generation: 0 },
-        { do: 'ack', who: 0, offset: 0, generation: 0, twice: false },
+        { do: 'ack', who: 0, offset: 0, generation: 0, twice: false, chains: true },
       ]);
     }
     assert.equal(this.wire.passed, this.#spool.last, 'not everything was delivered');
@@ -335,11 +356,13 @@ export class RouteRun {
   }
 
   /** Before any activation it is somebody who never began. */
-  #asker({ who, offset, generation }: Asker): { job: BatchJob; holder: string } {
+  #asker({ who, offset, generation }: Asker): Activation {
     const back = who % Math.max(1, this.#activations.length);
-    const { job, holder } = this.#activations.at(-1 - back) ?? { job: this.#job(1), holder: 'x' };
+    const nobody = { job: this.#job(1), holder: 'x', chain: null };
+    const { job, holder, chain } = this.#activations.at(-1 - back) ?? nobody;
     return {
       holder,
+      chain,
       job: {
         ...job,
         sequence: job.sequence + offset,
@@ -413,6 +436,9 @@ export class RouteRun {
       spool.accepted = Math.max(spool.accepted, sequence);
     }
     if (sequence <= spool.acked) return;
+    for (let seq = spool.acked + 1; seq <= sequence; seq += 1) {
+      spool.chain = extended(spool.chain, seq, this.#job(seq).sha256);
+    }
     spool.acked = spool.previous = sequence;
     spool.accepted = Math.max(spool.accepted, sequence);
   }
@@ -482,6 +508,7 @@ export class RouteRun {
       return false;
     }
     assert.deepEqual(answer, expected);
+    if (answer.is === 'skipped') this.wire.hearsOfSkip(unfinished, answer.confirmed);
     spool.unfinished = null;
     return true;
   }
@@ -497,6 +524,8 @@ export class RouteRun {
       stream: STREAM,
       intervalMs: 1_000,
       paused: this.#spool.paused,
+      // What is replayed is in it already.
+      chain: how.reset !== undefined && this.#spool.replayed !== null ? null : this.#spool.chain,
       ...how,
     };
     const expected = this.model.open(request);
@@ -573,7 +602,7 @@ export class RouteRun {
         ? null
         : { sequence: answer.repeat.job.sequence, previous: answer.repeat.previous };
     assert.deepEqual({ ...answer, repeat }, expected);
-    this.#activations.push({ job, holder });
+    this.#activations.push({ job, holder, chain: answer.chain });
     this.#latest = holder;
     const { previous } = answer;
     this.wire.go(job, holder, this.model.now, previous);
@@ -605,10 +634,11 @@ export class RouteRun {
     this.wire.left(holder);
   }
 
-  async #ack(step: Asker): Promise<void> {
-    const { job, holder } = this.#asker(step);
-    const { answer: expected, moved } = this.model.ack(job, holder);
-    const answer = await this.q.order.ack(job, holder);
+  async #ack(step: Asker & { chains: boolean }): Promise<void> {
+    const { job, holder, chain: before } = this.#asker(step);
+    const chain = step.chains && before ? extended(before, job.sequence, job.sha256) : null;
+    const { answer: expected, moved } = this.model.ack(job, holder, chain);
+    const answer = await this.q.order.ack(job, holder, chain);
     assert.deepEqual(answer, expected);
     if (answer.is === 'acked') {
       assert.ok(
@@ -690,6 +720,8 @@ export class RouteRun {
       batches: String(s.batches),
       bytes: String(s.bytes),
       repeats: String(s.repeats),
+      skipped: String(s.skipped),
+      chain: s.chain === null ? '' : chainText(s.chain),
       mayLose: '0', // this Redis syncs always, and has no replicas
     });
     assert.equal(lease === '0', s.lease === 0, 'the lease');

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { beforeEach, describe, it } from 'node:test';
+import { beginChain, extended } from '../../src/common/chain.js';
 import type { BatchJob } from '../../src/queue/jobs.js';
 import { LEASE_MS } from '../../src/queue/routeOrder.js';
 import { failOnLeaks } from '../support/leaks.js';
@@ -121,7 +122,14 @@ describe('the scripts of a route', () => {
       const [first, second] = (await accepted(1, 2)) as [BatchJob, BatchJob];
       assert.equal((await order.begin(second, 'w1')).is, 'park');
       const go = await order.begin(first, 'w1');
-      assert.deepEqual(go, { is: 'go', epoch: 1, previous: 0, attempts: 0, repeat: null });
+      assert.deepEqual(go, {
+        is: 'go',
+        epoch: 1,
+        previous: 0,
+        attempts: 0,
+        repeat: null,
+        chain: beginChain(1),
+      });
     });
 
     it('parks a batch that was never accepted, although it is the head by number', async () => {
@@ -284,6 +292,36 @@ describe('the scripts of a route', () => {
       assert.deepEqual(answer.is === 'acked' && answer.blobs, ['blob-1']);
     });
 
+    it('keeps the chain of digests that its holders make, and none that was left behind', async () => {
+      await openRoute(order);
+      const [first, second] = (await accepted(1, 2)) as [BatchJob, BatchJob];
+      const go = await order.begin(first, 'w1');
+      assert.deepEqual(go.is === 'go' && go.chain, beginChain(1));
+      const chain = extended(beginChain(1), 1, first.sha256);
+      await order.ack(first, 'w1', chain);
+      assert.deepEqual((await order.state('foo@replica'))?.chain, chain);
+      const next = await order.begin(second, 'w2');
+      assert.deepEqual(next.is === 'go' && next.chain, chain);
+      // A worker of an older version moves the route on and does not touch the field.
+      await q.data.hset(q.keys.route('foo@replica'), 'head', 3, 'previous', 2);
+      assert.equal((await order.state('foo@replica'))?.chain, null);
+    });
+
+    it('goes on with a route that an older version opened, and takes the spool’s chain up', async () => {
+      await openRoute(order);
+      const [first, second] = (await accepted(1, 2)) as [BatchJob, BatchJob];
+      await acked(first);
+      await q.data.hdel(q.keys.route('foo@replica'), 'chain', 'skipped');
+      const go = await order.begin(second, 'w2');
+      assert.deepEqual(go.is === 'go' && go.chain, null);
+      await order.release(second, 'w2');
+      const chain = beginChain(2, 1);
+      const resume = { route: 'foo@replica', stream: STREAM, generation: 1, waitMs: 0 };
+      await order.open({ ...resume, intervalMs: 1, maxAttempts: 0, chain });
+      assert.deepEqual((await order.state('foo@replica'))?.chain, chain);
+      assert.equal(await q.data.hget(q.keys.route('foo@replica'), 'skipped'), '0');
+    });
+
     it('tells producers', async () => {
       await openRoute(order);
       const [first] = (await accepted(1)) as [BatchJob];
@@ -309,19 +347,38 @@ describe('the scripts of a route', () => {
 
     it('moves the route on behind what was confirmed, and asks for no repeat of that', async () => {
       await blockedAt2();
-      const skipped = { is: 'skipped', head: 3, tail: 3, blobs: [] };
+      const skipped = { is: 'skipped', head: 3, tail: 3, confirmed: false, blobs: [] };
       assert.deepEqual(await order.skip('foo@replica', 1, 2), skipped);
       assert.deepEqual(await order.skip('foo@replica', 1, 2), skipped, 'asked again');
       assert.equal(await order.accepted('foo@replica', 2), null);
       assert.equal((await order.accepted('foo@replica', 1))?.sequence, 1);
       const go = await order.begin(batch(3), 'w3');
-      assert.deepEqual(go, { is: 'go', epoch: 3, previous: 1, attempts: 0, repeat: null });
+      assert.deepEqual(go, {
+        is: 'go',
+        epoch: 3,
+        previous: 1,
+        attempts: 0,
+        repeat: null,
+        chain: null,
+      });
       assert.equal((await order.fail(batch(3), 'w3', failed)).is, 'blocked');
       const again = await order.begin(batch(3), 'w4');
       assert.ok(again.is === 'go' && again.repeat === null, '2 may have been applied, 1 is older');
       await order.ack(batch(3), 'w4');
       assert.equal(await order.accepted('foo@replica', 1), null, 'freed with its successor');
       assert.equal((await order.state('foo@replica'))?.previous, 3);
+    });
+
+    it('knows whether the batch was confirmed before, however far the route has come', async () => {
+      await blockedAt2();
+      await acked(batch(2), 'w3');
+      await acked(batch(3), 'w4');
+      const late = await order.skip('foo@replica', 1, 2);
+      assert.deepEqual(late, { is: 'skipped', head: 4, tail: 3, confirmed: true, blobs: [] });
+      // An older version opened the route: nothing is claimed.
+      await q.data.hdel(q.keys.route('foo@replica'), 'skipped');
+      const old = await order.skip('foo@replica', 1, 2);
+      assert.ok(old.is === 'skipped' && !old.confirmed);
     });
 
     it('waits for whoever sends the batch, and knows a wrong number and generation', async () => {
@@ -356,7 +413,9 @@ describe('the scripts of a route', () => {
       await order.accept(batch(1, { payload }));
       assert.equal((await order.beginBlob(blob(1), 'blob-1', 'b1')).is, 'park');
       const answer = await order.skip('foo@replica', 1, 1);
-      assert.deepEqual(answer, { is: 'skipped', head: 2, tail: 1, blobs: ['blob-1'] });
+      const { blobs, ...rest } = answer.is === 'skipped' ? answer : assert.fail();
+      assert.deepEqual(rest, { is: 'skipped', head: 2, tail: 1, confirmed: false });
+      assert.deepEqual(blobs, ['blob-1']);
       assert.equal(await q.data.exists(`${payload.prefix}0`, `${payload.prefix}1`), 0);
     });
   });

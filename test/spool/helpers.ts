@@ -52,6 +52,7 @@ export function stateOf(view: SpoolView) {
     blobs: [...view.pendingBlobs()],
     archivedThrough: view.archivedThrough,
     chainHead: view.chainHead,
+    chainSince: view.chainSince,
     unfinished: [...view.unfinishedVerdicts()],
   };
 }

@@ -89,6 +89,29 @@ test('a tail torn at any byte of the last record is cut off and nothing else', a
   }
 });
 
+test('a torn tail is cut off durably before anything is appended in its place', async (t) => {
+  const dir = await temporaryDirectory(t);
+  const spool = await Spool.open(join(dir, 'a'), options);
+  await sealInline(spool, Buffer.from('first'));
+  // Its next record says that all before it is durable: nothing else asks for a sync at the open.
+  await sealInline(spool, Buffer.from('second'));
+  await spool.recordTruncated(2);
+  const state = stateOf(spool);
+  await spool.close();
+  const file = join(dir, 'a', '0000000001.log');
+  const whole = await readFile(file);
+  await writeFile(file, Buffer.concat([whole, Buffer.alloc(100, 7)]));
+  const fileSystem = new FaultyFileSystem();
+  fileSystem.arm({ operation: 'datasync', at: 1, code: 'EIO' });
+  await assert.rejects(Spool.open(join(dir, 'a'), { ...options, fileSystem }), { code: 'EIO' });
+  assert.equal(fileSystem.calls.get('write') ?? 0, 0);
+  assert.equal(fileSystem.openHandles, 0);
+  const again = await Spool.open(join(dir, 'a'), { ...options, fileSystem });
+  assert.deepEqual(stateOf(again), state);
+  await again.close();
+  assert.equal((await stat(file)).size, whole.length);
+});
+
 test('a tail of zeros or noise behind a power cut is cut off', async (t) => {
   const dir = await temporaryDirectory(t);
   const spool = await Spool.open(join(dir, 'a'), options);

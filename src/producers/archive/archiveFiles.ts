@@ -31,7 +31,7 @@ export interface ArchivedBatch {
   readonly bytes: number;
   /** 64 lower-case hex digits. */
   readonly sha256: string;
-  /** Chain of digests up to this batch; see `spool/chain.ts`. '' when it is not known. */
+  /** Chain of digests up to this batch; see `common/chain.ts`. '' when it is not known. */
   readonly chain: string;
   readonly sealedAtMs: number;
   readonly archivedAtMs: number;

@@ -22,14 +22,17 @@ export interface Checkpoint {
   trim: TrimMark | null;
   blobVersion: number;
   blobs: PendingBlob[];
-  routes: RouteMark[];
+  /** Without `chain` in spools of versions that had none. */
+  routes: (Omit<RouteMark, 'chain'> & Partial<Pick<RouteMark, 'chain'>>)[];
   batches: SpoolBatch[];
   /** Absent in spools of versions that had no `skip`. */
   unfinished?: UnfinishedVerdict[];
   /** Absent in spools of versions that had no archive. */
   archived?: number | null;
+  /** Absent in spools of versions that had no chain. */
   chain?: string;
   chainBefore?: string;
+  chainSince?: number;
 }
 
 export type Fact =
@@ -62,6 +65,8 @@ export type Fact =
   | { t: 'verdict'; d: string; verdict: Verdict }
   /** The oldest unfinished verdict of a route is in Redis and in the audit log. */
   | { t: 'finished'; d: string }
+  /** The batch of that skip turned out to be confirmed before Redis heard of the skip. */
+  | { t: 'confirmedAfterAll'; d: string }
   | { t: 'stream'; id: string }
   /** Whether what is confirmed is held until the archive has it. */
   | { t: 'archiving'; on: boolean }
@@ -81,6 +86,7 @@ const MAY_VANISH: ReadonlySet<Fact['t']> = new Set([
   'orphaned',
   'accepted',
   'ack',
+  'confirmedAfterAll',
   'blobConfirmed',
   'blobDone',
   'archiving',

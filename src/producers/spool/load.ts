@@ -13,7 +13,7 @@ import { FerryError, systemCode } from '../../common/errors.js';
 import type { FileSystem } from '../../common/fileSystem.js';
 import { type Fact, mayVanish } from './facts.js';
 import { readFully } from './handles.js';
-import { type SegmentScan, scanSegment } from './record.js';
+import { type SegmentScan, scanSegment, sealAt } from './record.js';
 import { SpoolState } from './state.js';
 
 export interface LoadedSpool {
@@ -22,8 +22,8 @@ export interface LoadedSpool {
   segment: number;
   /** Bytes of valid records in it. */
   end: number;
-  /** The file is longer than that by a torn tail, which has to be cut off before an append. */
-  torn: boolean;
+  /** So much longer is the file: a torn tail, which has to be cut off before an append. */
+  tornBytes: number;
   /** So many bytes of it are known to be durable. */
   durableEnd: number;
   /**
@@ -93,7 +93,12 @@ export async function loadSpool(
       continue;
     }
     if (scan.damaged && !tolerant) {
-      throw spoolDamaged(dir, `${name} is unreadable at offset ${scan.validEnd}`, { file: name });
+      const sequence = sealAt(content, scan.validEnd);
+      const where = sequence === null ? '' : `, where batch ${sequence} is sealed`;
+      throw spoolDamaged(dir, `${name} is unreadable at offset ${scan.validEnd}${where}`, {
+        file: name,
+        ...(sequence !== null && { sequence }),
+      });
     }
     const state = new SpoolState();
     let inlineBytes = 0;
@@ -110,7 +115,7 @@ export async function loadSpool(
       state,
       segment,
       end: scan.validEnd,
-      torn: scan.validEnd < content.length,
+      tornBytes: content.length - scan.validEnd,
       durableEnd: scan.synced,
       mustSync,
       inlineBytes,

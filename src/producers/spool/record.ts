@@ -78,6 +78,22 @@ export interface SegmentScan {
   damaged: boolean;
 }
 
+/** Which batch's seal stands at `offset`, as far as damaged bytes can still tell; null: none. */
+export function sealAt(segment: Buffer, offset: number): number | null {
+  const metaStart = offset + RECORD_HEADER_BYTES;
+  if (metaStart > segment.length) return null;
+  try {
+    const end = metaStart + segment.readUInt32LE(offset + 8);
+    const meta = JSON.parse(segment.toString('utf8', metaStart, end)) as {
+      t?: string;
+      seq?: number;
+    };
+    return meta.t === 'seal' && typeof meta.seq === 'number' ? meta.seq : null;
+  } catch {
+    return null;
+  }
+}
+
 /** Reads all records of a segment and judges its tail. */
 export function scanSegment(segment: Buffer): SegmentScan {
   const records: RawRecord[] = [];

@@ -81,7 +81,9 @@ export class Spool extends StateView {
     }
     for (const name of loaded.strays) await fileSystem.unlink(`${dir}/${name}`);
     if (loaded.strays.some((name) => name.endsWith('.log'))) await fileSystem.syncDirectory(dir);
-    if (loaded.torn) await cutTail(`${dir}/${segmentName(loaded.segment)}`, fileSystem, loaded.end);
+    if (loaded.tornBytes > 0) {
+      await cutTail(`${dir}/${segmentName(loaded.segment)}`, fileSystem, loaded.end);
+    }
     const spool = new Spool(dir, loaded, options);
     try {
       // A fact that was written but not synced when its producer was killed is acted on from now
@@ -279,6 +281,11 @@ export class Spool extends StateView {
     return this.#append({ t: 'finished', d: destination }, false);
   }
 
+  /** The batch of that skip was confirmed before Redis heard of it: it counts as such. Not synced. */
+  recordConfirmedAfterAll(destination: string): Promise<void> {
+    return this.#append({ t: 'confirmedAfterAll', d: destination }, false);
+  }
+
   /** Whoever keeps what is confirmed is told when there may be more of it; from memory, at once. */
   onProgress(listener: () => void): void {
     this.#onProgress = listener;
@@ -470,7 +477,7 @@ async function create(dir: string, fileSystem: FileSystem, journal: string): Pro
     state,
     segment: 1,
     end: record.length,
-    torn: false,
+    tornBytes: 0,
     durableEnd: 0,
     mustSync: false,
     inlineBytes: 0,
@@ -479,10 +486,12 @@ async function create(dir: string, fileSystem: FileSystem, journal: string): Pro
   };
 }
 
+/** For good, before anything stands in its place: its end must not come back behind that. */
 async function cutTail(path: string, fileSystem: FileSystem, end: number): Promise<void> {
   const handle = await fileSystem.open(path, constants.O_RDWR);
   try {
     await handle.truncate(end);
+    await handle.sync();
   } finally {
     await handle.close();
   }

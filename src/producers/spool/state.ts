@@ -8,8 +8,8 @@
  * through, and, where there is an archive, until that has it. `apply` drops it from the table when
  * the last of these ends; whoever deletes files looks at the table.
  */
+import { beginChain, type Chain, chained, extended } from '../../common/chain.js';
 import { FerryError } from '../../common/errors.js';
-import { chained } from './chain.js';
 import type { Checkpoint, Fact, FactPlace } from './facts.js';
 import { ackReplay, beginReplay, endReplay } from './replayState.js';
 import type {
@@ -45,6 +45,8 @@ export class SpoolState {
   /** Of the last batch, published or not, and of the one before it: a seal may be superseded. */
   chain = '';
   chainBefore = '';
+  /** The first batch that `chain` covers. */
+  chainSince = 1;
 
   /** The state as the first record of a new segment. */
   checkpoint(): Checkpoint {
@@ -67,6 +69,7 @@ export class SpoolState {
       archived: this.archived,
       chain: this.chain,
       chainBefore: this.chainBefore,
+      chainSince: this.chainSince,
     };
   }
 
@@ -151,6 +154,9 @@ export class SpoolState {
         this.unfinished = this.unfinished.filter((_, index) => index !== done);
         return;
       }
+      case 'confirmedAfterAll':
+        this.#takeSkipBack(fact.d);
+        return;
       case 'stream':
         this.stream = fact.id;
         this.streamSince = this.routes.size === 0 ? this.last + 1 : this.lowestAck() + 1;
@@ -206,6 +212,7 @@ export class SpoolState {
         }
         if (seq <= route.acked) return;
         const done = this.#between(route.acked, seq);
+        route.chain = this.#chainThrough(route, seq);
         route.ackedBatches += seq - route.acked;
         route.ackedBytes += done;
         route.acked = seq;
@@ -290,7 +297,43 @@ export class SpoolState {
       skippedBatches: 0,
       skippedBytes: 0,
       lastVerdict: null,
+      chain: beginChain(acked + 1),
     });
+    this.#prune();
+  }
+
+  /** The chain of a route that has confirmed everything up to there. */
+  #chainThrough(route: RouteMark, through: number): Chain {
+    let { chain } = route;
+    for (let seq = route.acked + 1; seq <= through; seq += 1) {
+      const batch = this.batches.get(seq);
+      // Nobody can say what is missing here (a damaged spool); the receiver's side will tell.
+      if (batch === undefined) chain = beginChain(through + 1, through);
+      else chain = extended(chain, seq, batch.sha256);
+    }
+    return chain;
+  }
+
+  /**
+   * Somebody confirmed a batch between the operator's word and Redis's hearing of it. It counts as
+   * confirmed: the far side has it, and what is sent next says so.
+   */
+  #takeSkipBack(destination: string): void {
+    const route = this.routes.get(destination);
+    const skip = this.unfinished.find((one) => one.destination === destination);
+    if (route === undefined || skip === undefined || skip.sha256 === null) return;
+    const { to, bytes, sha256 } = skip;
+    const range = route.skipped.at(-1);
+    if (range?.[1] !== to || route.acked !== to) return;
+    const others = route.skipped.slice(0, -1);
+    route.skipped = range[0] === to ? others : [...others, [range[0], to - 1]];
+    route.skippedBatches -= 1;
+    route.skippedBytes -= bytes;
+    route.ackedBatches += 1;
+    route.ackedBytes += bytes;
+    route.previous = to;
+    route.confirmed = to;
+    route.chain = extended(route.chain, to, sha256);
     this.#prune();
   }
 
@@ -307,6 +350,7 @@ export class SpoolState {
     if (superseded !== undefined) {
       this.captured -= superseded.bytes;
       this.chain = this.chainBefore;
+      this.chainSince = Math.min(this.chainSince, fact.seq);
       // Keeps the table ascending: a changed value would stay in its place, which is right too.
       this.batches.delete(fact.seq);
     }
@@ -349,7 +393,10 @@ export class SpoolState {
     for (const route of from.routes) {
       // Absent in spools of versions that had no replay.
       const streamFrom = route.streamFrom ?? Math.max(route.firstSequence, from.streamSince);
-      this.routes.set(route.destination, { ...route, streamFrom });
+      // A version that knows no chain may have confirmed something since.
+      const known = route.chain?.through === route.previous ? route.chain : null;
+      const chain = known ?? beginChain(route.acked + 1, route.previous);
+      this.routes.set(route.destination, { ...route, streamFrom, chain });
     }
     this.batches.clear();
     for (const batch of from.batches) this.batches.set(batch.sequence, batch);
@@ -357,6 +404,7 @@ export class SpoolState {
     this.archived = from.archived ?? null;
     this.chain = from.chain ?? '';
     this.chainBefore = from.chainBefore ?? '';
+    this.chainSince = from.chainSince ?? from.last + 1;
   }
 
   #renameInBlobs(was: string, now: string): void {
@@ -394,4 +442,5 @@ function beginStream(route: Route): void {
   endReplay(route);
   route.previous = 0;
   route.streamFrom = route.acked + 1;
+  route.chain = beginChain(route.acked + 1);
 }

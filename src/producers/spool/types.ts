@@ -14,6 +14,8 @@
  * (a copy deleted, say) before `sync()` has resolved.
  */
 
+import type { Chain } from '../../common/chain.js';
+
 /** Where the bytes of a batch lie. Never changes while the batch exists. */
 export interface BatchLocation {
   /** File name inside the spool's directory: a segment (`.log`) or a file of its own (`.batch`). */
@@ -41,7 +43,7 @@ export interface SpoolBatch {
   readonly follows: number;
   /** The journal may be a hole below this offset (`flush.trimAbove`). 0: nothing was trimmed. */
   readonly trimmedBytes: number;
-  /** Digest of this batch and of all before it, see `chain.ts`; absent: sealed by an old version. */
+  /** Digest of this batch and of all before it, see `common/chain.ts`; absent: sealed by an old version. */
   readonly chain?: string;
 }
 
@@ -109,6 +111,8 @@ export interface RouteMark {
   readonly skippedBatches: number;
   readonly skippedBytes: number;
   readonly lastVerdict: Verdict | null;
+  /** Over what this route has confirmed in this stream; its receiver ought to hold just that. */
+  readonly chain: Chain;
 }
 
 /** Where a replay stands; see `replayState.ts`. */
@@ -180,6 +184,8 @@ export interface SpoolView {
   readonly archivedThrough: number | null;
   /** Head of the chain of digests; '' before the first batch. */
   readonly chainHead: string;
+  /** The first batch that it covers: 1, or the first one sealed by a version that chains. */
+  readonly chainSince: number;
   /** Confirmed on every route, not in the archive yet: at most `limit`, ascending. */
   unarchived(limit: number): SpoolBatch[];
   /**

@@ -100,6 +100,10 @@ export abstract class StateView implements SpoolView {
     return this.lastSequence < last ? (this.batch(this.lastSequence)?.chain ?? '') : chain;
   }
 
+  get chainSince(): number {
+    return this.state.chainSince;
+  }
+
   unarchived(limit: number): SpoolBatch[] {
     const { archived, batches } = this.state;
     if (archived === null) return [];

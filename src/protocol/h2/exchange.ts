@@ -16,6 +16,7 @@ import type { KeptSession } from './session.js';
  */
 const HELD_BACK_BYTES = 1;
 
+/** Each piece counts as progress when it is gone, as on the old wire. */
 const WRITE_SLICE_BYTES = 256 * 1024;
 
 const INTERRUPTED = { done: false } as const;
@@ -173,11 +174,8 @@ export class Exchange {
         held = Buffer.from(piece.subarray(-HELD_BACK_BYTES));
         piece = piece.subarray(0, -HELD_BACK_BYTES);
       }
-      for (let from = 0; from < piece.length; from += WRITE_SLICE_BYTES) {
-        const slice = piece.subarray(from, from + WRITE_SLICE_BYTES);
-        if (!(await this.#write(stream, slice)).done) return held;
-        attempt.sentBytes += slice.length;
-      }
+      attempt.sentBytes += piece.length;
+      if (piece.length > 0 && !(await this.#write(stream, piece)).done) return held;
       onProgress?.(attempt.sentBytes);
     }
     if (held.length === 0) {
@@ -186,15 +184,20 @@ export class Exchange {
     return held;
   }
 
+  /** Resolves when all of it has left the process, so that the buffer is free again. */
   #write(stream: ClientHttp2Stream, data: Uint8Array): Promise<During<void>> {
     return this.#during(
       new Promise<void>((resolve, reject) => {
-        stream.write(data, (error) => {
-          if (error) return reject(this.#kept.failure ?? this.#brokenError(error));
-          this.#deadline.touch();
-          this.#kept.heard();
-          resolve();
-        });
+        for (let from = 0; from < data.length; from += WRITE_SLICE_BYTES) {
+          const slice = data.subarray(from, from + WRITE_SLICE_BYTES);
+          const last = from + slice.length === data.length;
+          stream.write(slice, (error) => {
+            if (error) return reject(this.#kept.failure ?? this.#brokenError(error));
+            this.#deadline.touch();
+            this.#kept.heard();
+            if (last) resolve();
+          });
+        }
       }),
     );
   }

@@ -125,7 +125,7 @@ export class KeptSession {
       this.#requests -= 1;
       if (this.#requests > 0) return;
       this.#life.clear();
-      clearTimeout(this.#pings);
+      this.#endPings();
       if (this.isUsable) this.#kept.arm(KEPT_IDLE_MS);
       else this.retire();
     };
@@ -180,14 +180,16 @@ export class KeptSession {
 
   #schedulePing(): void {
     const pause = this.#endpoint.timeouts.idleMs / PINGS_PER_IDLE;
-    this.#pings = setTimeout(() => {
+    const timer = setTimeout(() => {
       if (this.#session.destroyed) return;
       this.#session.ping((error) => {
-        if (error !== null || this.#requests === 0) return;
+        // Requests may have ended and others begun since: those have a round of their own.
+        if (error !== null || this.#pings !== timer) return;
         this.heard();
         this.#schedulePing();
       });
     }, pause);
+    this.#pings = timer;
   }
 
   #fail(failure: FerryError): void {
@@ -211,10 +213,15 @@ export class KeptSession {
     socket.once('close', () => clearTimeout(timer));
   }
 
+  #endPings(): void {
+    clearTimeout(this.#pings);
+    this.#pings = undefined;
+  }
+
   #clear(): void {
     this.#kept.clear();
     this.#life.clear();
-    clearTimeout(this.#pings);
+    this.#endPings();
   }
 }
 

@@ -3,6 +3,7 @@
 
   KEYS[1] route hash   KEYS[2] accepted batches   KEYS[3] parked blobs
   ARGV: 1 generation   2 sequence   3 holder   4 bytes   5 news channel   6 route name
+        7 chain of the digests up to this batch; '' when the holder does not know it
 
   The one confirmed before it is forgotten now, payload and all; this one is kept until its
   successor is confirmed, because a far side that dies while applying it must be given it once more.
@@ -23,7 +24,8 @@ if not repeated then
   if r[1] ~= ARGV[1] or head ~= seq or r[3] ~= ARGV[3] then return { 'stale', head } end
   head = seq + 1
   redis.call('HSET', KEYS[1], 'head', head, 'previous', seq, 'prior', r[6], 'holder', '',
-    'lease', 0, 'attempts', 0, 'error', '', 'resend', 0, 'survived', 0, 'ackHolder', ARGV[3])
+    'lease', 0, 'attempts', 0, 'error', '', 'resend', 0, 'survived', 0, 'ackHolder', ARGV[3],
+    'chain', ARGV[7])
   redis.call('HINCRBY', KEYS[1], 'batches', 1)
   redis.call('HINCRBY', KEYS[1], 'bytes', ARGV[4])
   redis.call('PUBLISH', ARGV[5], 'ack ' .. ARGV[6])

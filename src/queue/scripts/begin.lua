@@ -5,9 +5,9 @@
   ARGV: 1 generation   2 run id   3 sequence   4 holder: unique to this activation   5 lease in ms
 
   Answers:
-    {'go', epoch, previous, attempts, repeat, prior} lease taken; repeat: JSON of the previous
-                   batch when it must be confirmed once more before this one, else ''; prior: what
-                   was confirmed before that one
+    {'go', epoch, previous, attempts, repeat, prior, chain} lease taken; repeat: JSON of the
+                   previous batch when it must be confirmed once more before this one, else '';
+                   prior: what was confirmed before that one; chain: of what is confirmed, or ''
     {'closed'}     not open for this Redis run: try again shortly, its producer will open it
     {'stale'}      an older generation's job: nothing to do
     {'delivered'}  below the head: nothing to do
@@ -18,7 +18,7 @@
 redis.call('HDEL', KEYS[1], '') -- as in ack.lua: allowed when memory is full
 local r = redis.call('HMGET', KEYS[1], 'generation', 'run', 'head', 'tail', 'paused', 'lease',
   'notBefore', 'previous', 'blocked', 'resend', 'attempts', 'holder',
-  'prior')
+  'prior', 'chain')
 if not r[1] then return { 'closed' } end
 if r[1] ~= ARGV[1] then return { 'stale' } end
 if r[2] ~= ARGV[2] then return { 'closed' } end
@@ -44,4 +44,4 @@ if r[10] == '1' and tonumber(r[8]) > 0 then
 end
 local epoch = redis.call('HINCRBY', KEYS[1], 'epoch', 1)
 redis.call('HSET', KEYS[1], 'holder', ARGV[4], 'lease', now + ARGV[5])
-return { 'go', epoch, r[8], attempts, again, r[13] or 0 }
+return { 'go', epoch, r[8], attempts, again, r[13] or 0, r[14] or '' }

@@ -3,13 +3,14 @@
 
   KEYS[1] route hash   KEYS[2] accepted batches   KEYS[3] set of routes
   ARGV: 1 route name   2 mode: resume | reset   3 stream   4 generation   5 run id
-        6 head (reset)   7 previous: sequence last confirmed, 0 for none (reset)
+        6 head (reset)   7 previous: sequence last confirmed, 0 for none
         8 wait in ms before the first begin   9 interval in ms   10 attempts, 0 = for ever
         11 paused: 1, 0, or '' to leave as it is
         12 the batch last confirmed, as JSON, when it is to be confirmed once more before the head
            (reset); '' for none. Whether that was owed is forgotten with the hash
         13 prior: what was confirmed before that one, 0 for none (reset)
         14 may lose: 1 when a successor of this run may lack its last writes, else 0
+        15 chain of the digests up to `previous`; taken where that is what Redis has confirmed
 
   Fields of the route hash
     stream generation run   whose route it is, and for which Redis run it is open
@@ -23,6 +24,9 @@
     resend survived         1: confirm previous again; 1: it must never come again
     interval maxAttempts    from the configuration of the journal
     batches bytes repeats   totals confirmed; sends that may have been repeats
+    skipped                 the last sequence that the head passed by the spool's word alone
+    chain                   since:through:digest, over what is confirmed; believed while `through`
+                            is `previous`: whoever does not know the field leaves it behind
     ackHolder               holder of the last ack, so that asking twice is answered alike
 
   Answers: {'open', head, tail} | {'differs', stream, generation} when the hash is not what the
@@ -51,7 +55,7 @@ else
     'prior', ARGV[13],
     'holder', '', 'ackHolder', '', 'epoch', cur[3] or 0, 'lease', 0,
     'blocked', '', 'attempts', 0, 'resend', 0, 'survived', 0,
-    'error', '')
+    'error', '', 'skipped', tonumber(ARGV[6]) - 1)
   if ARGV[12] ~= '' then
     redis.call('HSET', KEYS[2], ARGV[7], ARGV[12])
     redis.call('HSET', KEYS[1], 'resend', 1)
@@ -62,6 +66,10 @@ else
   redis.call('HSETNX', KEYS[1], 'repeats', 0)
 end
 
+if redis.call('HGET', KEYS[1], 'previous') == ARGV[7] then
+  redis.call('HSET', KEYS[1], 'chain', ARGV[15])
+end
+redis.call('HSETNX', KEYS[1], 'skipped', 0) -- an older version had opened it
 redis.call('HSET', KEYS[1], 'run', ARGV[5], 'mayLose', ARGV[14], 'interval', ARGV[9],
   'maxAttempts', ARGV[10])
 if notBefore > 0 or ARGV[2] == 'reset' then

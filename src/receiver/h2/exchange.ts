@@ -16,8 +16,6 @@ import { readRequest } from './request.js';
 const BODY_DEADLINE_MS = 600_000;
 const BODY_BYTES_PER_MS = 1;
 
-const MAX_TIMEOUT_MS = 2 ** 31 - 1;
-
 export interface H2Parts {
   apps: Apps;
   limits: ReceiverConfig['limits'];
@@ -45,7 +43,6 @@ export class Exchange {
   readonly #parts: H2Parts;
   readonly #peer: string | undefined;
   readonly #idle: Deadline;
-  #slow: NodeJS.Timeout | undefined;
   #delivery: Delivery | null = null;
   #app = '';
   /** An answer was given: nothing that still comes matters. */
@@ -64,7 +61,7 @@ export class Exchange {
     this.#headers = headers;
     this.#parts = parts;
     this.#peer = peer;
-    this.#idle = new Deadline(() => this.#expire());
+    this.#idle = new Deadline(() => void this.#refuse(ANSWERS.slow));
   }
 
   /** Serves until the answer is given or the stream is gone. Never throws. */
@@ -79,7 +76,6 @@ export class Exchange {
       this.#parts.log.debug({ err: error, app: this.#app }, 'request lost');
     } finally {
       this.#idle.clear();
-      clearTimeout(this.#slow);
       await this.#delivery?.discard();
     }
   }
@@ -121,13 +117,16 @@ export class Exchange {
   async #receive(delivery: Delivery, bytes: number): Promise<Answer | 'lost' | null> {
     const stream = this.#stream;
     this.#idle.arm(this.#parts.limits.idleMs);
-    const slowMs = Math.min(MAX_TIMEOUT_MS, BODY_DEADLINE_MS + bytes / BODY_BYTES_PER_MS);
-    this.#slow = setTimeout(() => this.#expire(), slowMs);
-    if (this.#headers.expect === '100-continue') stream.additionalHeaders({ ':status': 100 });
+    const endsAt = performance.now() + BODY_DEADLINE_MS + bytes / BODY_BYTES_PER_MS;
+    if (this.#headers.expect === '100-continue' && !isGone(stream)) {
+      stream.additionalHeaders({ ':status': 100 });
+    }
     let received = 0;
     try {
       for await (const chunk of stream.iterator({ destroyOnReturn: false })) {
         if (this.#answered) return 'lost';
+        // Bytes that come too seldom have the idle limit.
+        if (performance.now() > endsAt) return ANSWERS.slow;
         this.#idle.touch();
         received += (chunk as Buffer).length;
         const refused = await delivery.write(chunk as Buffer);
@@ -138,14 +137,9 @@ export class Exchange {
       if (!isGone(stream) && !this.#answered) throw error;
     } finally {
       this.#idle.clear();
-      clearTimeout(this.#slow);
     }
     const whole = !isGone(stream) && !this.#answered && received === bytes;
     return whole ? null : 'lost';
-  }
-
-  #expire(): void {
-    void this.#refuse(ANSWERS.slow);
   }
 
   #confirm(): void {

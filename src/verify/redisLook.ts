@@ -1,0 +1,73 @@
+import type { Logger } from 'pino';
+import { asError } from '../common/errors.js';
+import type { FerryConfig } from '../config/model.js';
+import { findRunningRedis } from '../queue/embedded/findRunning.js';
+import type { BatchJob } from '../queue/jobs.js';
+import { Keys } from '../queue/keys.js';
+import { parseState, RouteOrder } from '../queue/routeOrder.js';
+import { ScriptConnection } from '../queue/scriptConnection.js';
+import type { RouteInRedis } from './redisProof.js';
+
+/** An operator waits for the first answer, and for none longer than this. */
+const PATIENCE_MS = 3_000;
+
+export interface RedisLook {
+  /** Every route that Redis knows. */
+  routes: string[];
+  /** @throws when Redis goes away, or is silent for too long */
+  at(route: string): Promise<RouteInRedis>;
+  close(): Promise<void>;
+}
+
+/** Starts nothing. A sentence: why Redis cannot be looked at. */
+export async function lookAtRedis(config: FerryConfig, log: Logger): Promise<RedisLook | string> {
+  const target = await findRunningRedis(config);
+  if (target === null)
+    return 'the embedded Redis is not running: no role of this state directory is';
+  const scripts = new ScriptConnection(target, log.child({}, { level: 'silent' }));
+  const keys = new Keys(config.redis.prefix);
+  try {
+    const routes = await patiently(scripts, async () => {
+      await scripts.ready();
+      return new RouteOrder(scripts, keys).routes();
+    });
+    return {
+      routes,
+      at: (route: string) => patiently(scripts, () => routeAt(scripts, keys, route)),
+      close: () => scripts.close(),
+    };
+  } catch (error) {
+    await scripts.close();
+    return asError(error).message;
+  }
+}
+
+/** Hash and batches as they were at one moment. */
+async function routeAt(
+  scripts: ScriptConnection,
+  keys: Keys,
+  route: string,
+): Promise<RouteInRedis> {
+  const both = scripts.client.multi().hgetall(keys.route(route)).hvals(keys.batches(route));
+  const [hash, batches] = ((await both.exec()) ?? []).map(([error, value]) => {
+    if (error !== null) throw error;
+    return value;
+  });
+  return {
+    state: parseState((hash ?? {}) as Record<string, string>),
+    accepted: ((batches ?? []) as string[]).map((raw) => JSON.parse(raw) as BatchJob),
+  };
+}
+
+async function patiently<T>(scripts: ScriptConnection, work: () => Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const patience = new Promise<never>((_, reject) => {
+    const late = (): void => reject(scripts.refusal ?? new Error('Redis does not answer'));
+    timer = setTimeout(late, PATIENCE_MS);
+  });
+  try {
+    return await Promise.race([work(), patience]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
