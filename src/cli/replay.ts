@@ -7,6 +7,7 @@ import type { ReplayAsk, Replayed } from '../queue/asks.js';
 import { operated } from '../ssl/daemons.js';
 import { formatBytes } from './format.js';
 import { commandLogger, type GlobalOptions } from './options.js';
+import { whileWaiting } from './progress.js';
 
 interface ReplayOptions extends GlobalOptions {
   from?: number;
@@ -67,8 +68,11 @@ async function replay(name: string, options: ReplayOptions): Promise<void> {
     named: options.with ?? [],
   };
   const say = (dry: boolean, patienceMs = 0) =>
-    whereKnown(configs, (config) =>
-      haveDone<ReplayAsk>(config, log, name, { ...wish, dry }, { patienceMs }),
+    whileWaiting(
+      'waiting for the producer',
+      whereKnown(configs, (config) =>
+        haveDone<ReplayAsk>(config, log, name, { ...wish, dry }, { patienceMs }),
+      ),
     );
   const [plan] = await say(true);
   process.stdout.write(described(plan, wish.from === null));
