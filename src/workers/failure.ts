@@ -29,14 +29,16 @@ export function attemptEnd(error: unknown, stopping: boolean): AttemptEnd {
   const damaged = e instanceof FerryError && e.code === PAYLOAD_DAMAGED;
   const fromDestination = e instanceof FerryError && e.kind === 'destination';
   const afterT = e instanceof FerryError && e.context['afterT'] === true;
+  // It is well and will take the batch later: no reason to block a route, nor to repeat anything.
+  const turnedAway = e instanceof FerryError && e.code === 'RECEIVER_LIMIT';
   const echoed = e instanceof FerryError && e.context['echoed'] === true;
   return {
     is: 'failed',
     failure: {
       error: routeError(e),
-      counted: fromDestination || damaged,
+      counted: (fromDestination && !turnedAway) || damaged,
       uncertain: afterT,
-      resend: fromDestination && !echoed,
+      resend: fromDestination && !echoed && !turnedAway,
       echoed,
     },
   };
