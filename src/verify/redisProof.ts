@@ -58,12 +58,14 @@ interface Look {
   mark: RouteMark;
 }
 
+const AGAIN = 'say it again';
 const START = 'its producer compares them and opens the route anew: start it, or wait a moment';
 const AHEAD =
   'the state directory is an older copy: see Backups in docs/operations.md before anything is sent';
 
 function compare(before: Look, { state, accepted }: RouteInRedis, after: Look): RedisVerdict {
   const { mark } = before;
+  if (mark.replay !== null) return unsure('delivered batches are sent again', AGAIN);
   if (state === null) return unsure('Redis does not know the route', START);
   if (state.stream !== after.view.stream) return unsure('Redis holds another stream', START);
   const last = after.view.lastSequence;
@@ -106,8 +108,6 @@ function compareWaiting(
   }
   return null;
 }
-
-const AGAIN = 'say it again';
 
 /** What the workers have chained ends where the spool's chain of the same batches ends. */
 function compareChain(state: RouteState, before: Look, after: Look): RedisVerdict {

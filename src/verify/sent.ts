@@ -19,7 +19,7 @@ import type { RouteProof, SentProof } from './report.js';
 import { proveSpool } from './spoolProof.js';
 
 export interface SentOptions {
-  /** A route, a glob, or a journal with one route; null: all. */
+  /** A route, a glob, or a journal: all its routes; null: all. */
   name: string | null;
   /** What receivers said of their side. */
   expect: readonly ChainLine[];
@@ -59,13 +59,15 @@ export async function verifySent(
     const known = all.flatMap(({ routes }) => routes);
     const elsewhere =
       typeof redis === 'string' ? [] : redis.routes.filter((r) => !known.includes(r));
+    const { name: asked } = options;
+    const named = all.find(({ name }) => name === asked);
     const wanted = new Set(
-      options.name === null
+      asked === null
         ? [...known, ...elsewhere]
-        : routesNamed(options.name, [...known, ...elsewhere].sort()),
+        : (named?.routes ?? routesNamed(asked, [...known, ...elsewhere].sort())),
     );
     const journals = all.filter(
-      ({ routes }) => options.name === null || routes.some((route) => wanted.has(route)),
+      (one) => asked === null || one === named || one.routes.some((route) => wanted.has(route)),
     );
     const total = await bytesIn(config, journals, options.archive);
     let done = 0;
