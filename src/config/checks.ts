@@ -257,6 +257,7 @@ export function checkConfig(config: FerryConfig, problems: ProblemList): void {
       );
     }
   });
+  checkPlaces(config, problems);
   checkOwnFiles(config, problems);
   checkCopies(config, problems);
 
@@ -268,6 +269,22 @@ export function checkConfig(config: FerryConfig, problems: ProblemList): void {
     const index = named.find((entry) => entry.journal === journal)?.index ?? 0;
     problems.add(['journals', index], error.message, error.hint ?? '');
   }
+}
+
+/** Of a pattern's journals the second one would be refused when it appears. */
+function checkPlaces(config: FerryConfig, problems: ProblemList): void {
+  config.journals.forEach((rule, index) => {
+    if (rule.kind !== 'match' || !isGlob(rule.pattern)) return;
+    for (const { destination: name } of rule.to) {
+      const destination = config.destinations.get(name);
+      if (destination?.kind !== 'wire' || destination.url.includes('{journal}')) continue;
+      problems.add(
+        ['journals', index, 'to'],
+        `all journals of this rule would go to one place, ${destination.host}:${destination.port}/${destination.url}`,
+        `write at destination ${name}: url: "{journal}.r/!replica"`,
+      );
+    }
+  });
 }
 
 /** Links can lead to a blob only where the blob is, and never a copy into its own journal. */

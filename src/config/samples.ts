@@ -126,6 +126,8 @@ export function unknownFieldHint(path: FieldPath): string {
     .map((key) => (parent === '' ? key : key.slice(parent.length + 1)))
     .filter((key) => !/[.[]/.test(key) && key !== '*');
   const near = known.find((key) => distance(key.toLowerCase(), name.toLowerCase()) <= 2);
+  // Known, and so only beside another: `key: {text: ..., file: ...}`.
+  if (known.includes(name)) return `remove it, or the other fields beside it`;
   if (near !== undefined) {
     const sample = SAMPLES[parent === '' ? near : `${parent}.${near}`];
     return `did you mean ${near}? write for example: ${sample}`;

@@ -133,7 +133,7 @@ async function checkPort({ listen, dataDir }: ReceiverConfig, findings: Findings
 }
 
 /** Opens the port for a moment. Null: it is free. */
-function tryListen({ host, port }: ReceiverConfig['listen']): Promise<Error | null> {
+export function tryListen({ host, port }: ReceiverConfig['listen']): Promise<Error | null> {
   return new Promise((resolve) => {
     const server = createServer((socket) => socket.destroy());
     server.once('error', resolve);

@@ -75,7 +75,10 @@ export class H2Connection {
     this.#idle = new Deadline(() => this.retire());
     this.#session = performServerHandshake(socket, sessionOptions(parts.limits.connections));
     this.#session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
-    this.#session.on('error', (error) => parts.log.debug({ err: error }, 'connection broke'));
+    this.#session.on('error', (error) => {
+      parts.log.debug({ err: error }, 'connection broke');
+      this.#drain();
+    });
     this.#session.on('stream', (stream, headers) => this.#onStream(stream, headers));
   }
 
