@@ -13,7 +13,7 @@ const PLACES = 256;
 const APPS = 10;
 const STOP_MS = 12_000;
 
-/** What `apps` of the hostile client is allowed: a key that has leaked. */
+/** The hostile clients have the key of this app: one that has leaked. */
 export const HOSTILE_APP = 'hostile.r';
 
 /** A receiver under siege: its configuration, its process, and its attackers' process. */

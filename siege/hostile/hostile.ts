@@ -18,7 +18,7 @@ const target: Target = {
   key: readFileSync('hostile.key', 'latin1'),
 };
 const counts: Record<string, { tried: number; taken: number }> = {};
-/** One in so many holders has a key: the others can be turned out, these not. */
+/** One in so many of those that hold a connection has a key: the others can be turned out. */
 const WITH_KEY = 10;
 
 async function lane(kind: Omit<Kind, 'lanes'>): Promise<never> {

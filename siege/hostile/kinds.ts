@@ -4,7 +4,7 @@ import { connect as connectTls, type TLSSocket } from 'node:tls';
 
 /** Longer than every deadline of the receiver. */
 const PATIENCE_MS = 40_000;
-/** Nobody hears the answer of one that has sent half of what it said for longer than this. */
+/** Between two bytes of one that is slow on purpose: far inside the receiver's idle limit. */
 const TRICKLE_MS = 200;
 
 /** Whom the attack is on. */
@@ -15,7 +15,7 @@ export interface Target {
   key: string;
 }
 
-/** One way to be hostile, once. Answers what the receiver said until it ended the connection. */
+/** One way to be hostile. Each attack answers what the receiver said until its end. */
 export interface Kind {
   name: string;
   /** At once. */
