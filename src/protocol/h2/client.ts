@@ -4,7 +4,7 @@ import type { SendRequest, SendResult } from '../send.js';
 import { sessionId } from '../tlsTrust.js';
 import { Exchange, type H2Attempt } from './exchange.js';
 import { requestHeaders } from './headers.js';
-import { KeptSession } from './session.js';
+import { KEPT_LIMITS, type KeptLimits, KeptSession } from './session.js';
 
 /** A request that the far side did not look at is sent once more, over another connection. */
 const TRIES_MAX = 2;
@@ -18,6 +18,11 @@ export class H2Client {
   readonly #kept = new Map<string, KeptSession[]>();
   readonly #opening = new Map<string, Promise<KeptSession>>();
   readonly #stop = new AbortController();
+  readonly #limits: KeptLimits;
+
+  constructor(limits: KeptLimits = KEPT_LIMITS) {
+    this.#limits = limits;
+  }
 
   /**
    * Sends one batch or blob and waits for the 204: it is stored there.
@@ -85,7 +90,7 @@ export class H2Client {
   }
 
   #open(id: string, endpoint: Endpoint): Promise<KeptSession> {
-    const opening = KeptSession.open(endpoint, this.#stop.signal)
+    const opening = KeptSession.open(endpoint, this.#limits, this.#stop.signal)
       .then((kept) => {
         this.#keep(id, kept);
         return kept;
