@@ -170,10 +170,11 @@ describe('the request', () => {
     });
     // Of those that wait to be sent Node would allow 10 MB on a connection, and reset the answers.
     const wanted = [1, 65_535, 65_536, 65_537, ...Array<number>(60).fill(1_000_000)];
+    const timeouts = { connectMs: 20_000, idleMs: 20_000, applyMs: 20_000 };
     await Promise.all(
       wanted.map((bytes) => {
         const payload = pieces(Buffer.alloc(Math.ceil(bytes / 2)), Buffer.alloc(bytes >> 1));
-        return ship(one.endpoint(), { bytes, payload });
+        return ship(one.endpoint({ timeouts }), { bytes, payload });
       }),
     );
     assert.deepEqual(
