@@ -2,6 +2,7 @@ import pc from 'picocolors';
 import type { Rate } from '../status/rates.js';
 import type { RouteStatus, StatusReport } from '../status/report.js';
 import { formatAge, formatBytes } from './format.js';
+import { renderReceiver } from './receiverTable.js';
 
 const COLUMNS = ['ROUTE', 'STATE', 'NEXT', 'WAITING', 'OLDEST', 'TRIES', 'DELIVERED'] as const;
 /** While watching. */
@@ -15,8 +16,18 @@ export interface StatusFormat {
   rates?: ReadonlyMap<string, Rate> | null;
 }
 
-/** The status as people read it: one line per route, its error on a line below. */
+/** The status as people read it: the routes, the receiver, or both. */
 export function renderStatus(report: StatusReport, options: StatusFormat): string {
+  const { receiver, redis, routes } = report;
+  if (receiver === undefined) return renderRoutes(report, options);
+  // Redis is not even asked where there is nothing but a receiver.
+  const isAlone = routes.length === 0 && redis.ok && redis.durability === null;
+  const parts = isAlone ? [] : [renderRoutes(report, options)];
+  return [...parts, renderReceiver(receiver, options)].join('\n');
+}
+
+/** One line per route, its error on a line below. */
+function renderRoutes(report: StatusReport, options: StatusFormat): string {
   const colors = pc.createColors(options.color);
   const { redis, routes } = report;
   const lines = [

@@ -55,7 +55,8 @@ export class RouteFeed {
   #tail = 0;
   #queuedBytes = new Map<number, number>();
   #waitsForMemory = false;
-  #isBlocked = false;
+  /** Null: not looked at since the start. */
+  #isBlocked: boolean | null = null;
   #chainDiffers = false;
   readonly #placing: Placing;
 
@@ -82,7 +83,19 @@ export class RouteFeed {
 
   /** As Redis said at the last step: `attempts` are used up. */
   get isBlocked(): boolean {
-    return this.#isBlocked;
+    return this.#isBlocked === true;
+  }
+
+  /** Its worker says it when it happens. A start must not leave it at that. */
+  #noteBlocked(state: RouteState | null): void {
+    const sequence = state?.blocked ?? null;
+    if (sequence !== null && this.#isBlocked === null) {
+      this.#p.log.error(
+        { route: this.route, sequence, lastError: state?.error?.code },
+        'the route is still blocked; commits gather safely until somebody says: ferry replay ROUTE, or gives the batch up: ferry skip ROUTE SEQ --reason TEXT',
+      );
+    }
+    this.#isBlocked = sequence !== null;
   }
 
   /** Redis has chained the digests of what is confirmed to another end than the spool. */
@@ -107,7 +120,7 @@ export class RouteFeed {
     // Twice: feeding may find out that the route has to be opened anew.
     for (let round = 0; round < 2; round += 1) {
       const state = await this.#p.access.order.state(this.route);
-      this.#isBlocked = state?.blocked != null;
+      this.#noteBlocked(state);
       if (!this.isOpen || !this.#agrees(state)) await this.#open(state);
       else if (this.#receiverIsAhead(state)) await this.#leaveStream(state);
       else await this.#takeOver(state);

@@ -51,6 +51,14 @@ export function statusError(
       context: { reason, last },
     });
   }
+  const ours = reason === null ? undefined : RECEIVER_REASONS[reason];
+  if (reason !== null && ours !== undefined) {
+    const { retryAfter } = problem;
+    const again = typeof retryAfter === 'number' ? `, again in ${retryAfter} s` : '';
+    return wireError(ours, `${RECEIVER_WORDS[ours]}: ${reason}${again}`, {
+      context: { status, reason },
+    });
+  }
   const words = [`the server answered HTTP ${status}`, phrase].filter((word) => word !== '');
   const hint = STATUS_HINTS[status];
   return wireError('HTTP_ANSWER', `${words.join(' ')}${reason === null ? '' : `: ${reason}`}`, {
@@ -58,6 +66,19 @@ export function statusError(
     ...(hint === undefined ? {} : { hint }),
   });
 }
+
+/** What a receiver of ours says of itself, not of the batch: later the same batch is taken. */
+const RECEIVER_REASONS: Readonly<Record<string, 'RECEIVER_LIMIT' | 'NOT_APPLIED'>> = {
+  'too-many-requests': 'RECEIVER_LIMIT',
+  'too-many-bytes': 'RECEIVER_LIMIT',
+  'app-full': 'RECEIVER_LIMIT',
+  'not-applied': 'NOT_APPLIED',
+};
+
+const RECEIVER_WORDS = {
+  RECEIVER_LIMIT: 'the receiver’s limit for this app is reached',
+  NOT_APPLIED: 'the receiver has stored it, and its apply command fails',
+} as const;
 
 /** Where a receiver of ours says more than that it is not the replica. */
 const STATUS_HINTS: Readonly<Record<number, string>> = {

@@ -12,6 +12,7 @@ import { spoolDir, spooledJournals } from '../producers/spoolFiles.js';
 import type { QueueAccess } from '../queue/access.js';
 import type { RouteError, RouteState } from '../queue/routeOrder.js';
 import { describeFull, waitsForMemory } from './memoryView.js';
+import { readReceiverStatus } from './receiverView.js';
 import { type RedisView, viewRedis, viewRedisThrough } from './redisView.js';
 import type { RouteStatus, StatusReport } from './report.js';
 
@@ -26,6 +27,17 @@ export async function readStatus(
   log: Logger,
   { isDaemon = false, access }: { isDaemon?: boolean; access?: QueueAccess } = {},
 ): Promise<StatusReport> {
+  const receiver =
+    config.receiver === null ? {} : { receiver: await readReceiverStatus(config.receiver) };
+  // A receiver needs no Redis: where there is nothing else, nobody misses it.
+  if (config.journals.length === 0 && config.destinations.size === 0) {
+    return {
+      version: 1,
+      redis: { ok: true, durability: null, error: null },
+      routes: [],
+      ...receiver,
+    };
+  }
   const redis = await (access === undefined ? viewRedis(config, log) : viewRedisThrough(access));
   const routes = new Map<string, RouteStatus>();
 
@@ -64,6 +76,7 @@ export async function readStatus(
     version: 1,
     redis: full ? { ...redis.summary, error: describeFull(redis) } : redis.summary,
     routes: [...routes.values()].sort((a, b) => (a.route < b.route ? -1 : 1)),
+    ...receiver,
   };
 }
 
@@ -102,7 +115,13 @@ export async function readStatusOfAll(
   const away = reports.find(({ redis }) => !redis.ok);
   const { redis } = away ?? reports[0] ?? { redis: { ok: true, durability: null, error: null } };
   const routes = reports.flatMap((report) => report.routes);
-  return { version: 1, redis, routes: routes.sort((a, b) => (a.route < b.route ? -1 : 1)) };
+  const receiver = reports.find((report) => report.receiver !== undefined)?.receiver;
+  return {
+    version: 1,
+    redis,
+    routes: routes.sort((a, b) => (a.route < b.route ? -1 : 1)),
+    ...(receiver === undefined ? {} : { receiver }),
+  };
 }
 
 function routeStatus(

@@ -26,12 +26,15 @@ const PAUSE_MS = 100;
  * Compares a route in Redis with its spool, digest by digest and chain by chain. Redis is looked at
  * between two looks at the spool: whatever moves meanwhile lies between those two. What is not
  * equal is looked at again before it is believed.
+ *
+ * @param patient false: what Redis does not know is not waited for
  */
 export async function proveInRedis(
   dir: string,
   journal: string,
   destination: string,
   look: (route: string) => Promise<RouteInRedis>,
+  patient = true,
 ): Promise<RedisVerdict> {
   const route = routeName(journal, destination);
   for (let looks = 1; ; looks += 1) {
@@ -44,7 +47,8 @@ export async function proveInRedis(
         ? compare({ view: before, mark }, seen, { view: after, mark: now })
         : unsure('the route left the spool', 'it was dropped');
     if (verdict.is === 'equal') return verdict;
-    if (looks >= (verdict.is === 'unsure' ? LOOKS_UNSURE : LOOKS_DIFFERS)) return verdict;
+    if (looks >= (verdict.is === 'differs' ? LOOKS_DIFFERS : patient ? LOOKS_UNSURE : 1))
+      return verdict;
     await sleep(PAUSE_MS);
   }
 }

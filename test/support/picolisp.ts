@@ -152,7 +152,7 @@ export function sameFiles(a: string, b: string): boolean {
 }
 
 /** httpGate goes into the background by itself; `atEnd` ends it by its port if a test did not. */
-async function startGate(ports: { port: number; gatePort: number }): Promise<void> {
+export async function startGate(ports: { port: number; gatePort: number }): Promise<void> {
   const { pemFile } = testCerts();
   // Before the command's own hook, which waits until nobody holds its output any more.
   atEnd(() => stopGate(ports.gatePort));
@@ -180,7 +180,7 @@ function endAtExit(pids: () => number[]): void {
   });
 }
 
-async function stopGate(gatePort: number): Promise<void> {
+export async function stopGate(gatePort: number): Promise<void> {
   for (const pid of gatePids(gatePort)) await killPid(pid, 'SIGKILL');
 }
 
