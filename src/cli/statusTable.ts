@@ -63,6 +63,7 @@ function renderRoutes(report: StatusReport, options: StatusFormat): string {
     // Padding first: colour codes have no width on the screen, but a length in the text.
     padded[1] = colorOf(route.state, colors)(padded[1] ?? '');
     lines.push(padded.join('  ').trimEnd());
+    if (route.replay !== null) lines.push(colors.dim(`    ${replaying(route.replay)}`));
     if (route.lastError !== null) lines.push(colors.dim(`    ${route.lastError}`));
   });
   return `${lines.join('\n')}\n`;
@@ -88,6 +89,10 @@ function cells(route: RouteStatus): string[] {
     String(route.attempts),
     `${route.deliveredBatches} (${formatBytes(route.deliveredBytes)})`,
   ];
+}
+
+function replaying({ from, to, batchesLeft, bytesLeft }: NonNullable<RouteStatus['replay']>) {
+  return `replaying ${from} to ${to}: ${batchesLeft} (${formatBytes(bytesLeft)}) to go`;
 }
 
 function colorOf(

@@ -106,9 +106,9 @@ export function parseProblem(body: string): Record<string, unknown> {
 function hintFor(reason: string, last: number | null): string {
   switch (reason) {
     case 'gap':
-      return `the receiver holds this stream up to ${last}: replay from ${(last ?? 0) + 1}`;
+      return `the receiver holds this stream up to ${last}; if it was restored from a backup: ferry replay ROUTE --from ${(last ?? 0) + 1}`;
     case 'unknown-stream':
-      return 'the receiver has nothing of this stream: replay it from its first batch';
+      return 'the receiver has nothing of this stream; if it is new, or older than the stream: ferry replay ROUTE --from 1';
     case 'digest-mismatch':
       return 'the receiver holds other bytes under this number: compare both before going on';
     case 'corrupted':

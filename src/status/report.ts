@@ -32,6 +32,8 @@ export interface RouteStatus {
   skippedBytes: number;
   /** Sends that may have been repeats. */
   duplicatesPossible: number;
+  /** Delivered batches that go out once more; null: none do. */
+  replay: { from: number; to: number; batchesLeft: number; bytesLeft: number } | null;
   /** Oldest delivered batch of the journal from which on the archive has all; null: it has none. */
   archivedFrom: number | null;
   /** Payload of these. */

@@ -148,6 +148,7 @@ export class Delivery {
     const close = (): Promise<void> => Promise.resolve();
     switch (batch.payload.kind) {
       case 'spool':
+      case 'archive':
         return { bytes: batch.bytes, chunks: proven(batch, this.#spool.read(batch)), close };
       case 'chunks':
         return { bytes: batch.bytes, chunks: proven(batch, this.#redis.read(batch)), close };
