@@ -20,8 +20,9 @@ let client = new H2Client();
 async function peer(
   script: H2Script,
   options: ConstructorParameters<typeof H2Peer>[1] = {},
+  settings: ConstructorParameters<typeof H2Peer>[2] = {},
 ): Promise<H2Peer> {
-  const one = await new H2Peer(script, options).start();
+  const one = await new H2Peer(script, options, settings).start();
   peers.push(one);
   return one;
 }
@@ -169,10 +170,11 @@ describe('the request', () => {
     });
     // Of those that wait to be sent Node would allow 10 MB on a connection, and reset the answers.
     const wanted = [1, 65_535, 65_536, 65_537, ...Array<number>(60).fill(1_000_000)];
+    const timeouts = { connectMs: 20_000, idleMs: 20_000, applyMs: 20_000 };
     await Promise.all(
       wanted.map((bytes) => {
         const payload = pieces(Buffer.alloc(Math.ceil(bytes / 2)), Buffer.alloc(bytes >> 1));
-        return ship(one.endpoint(), { bytes, payload });
+        return ship(one.endpoint({ timeouts }), { bytes, payload });
       }),
     );
     assert.deepEqual(
@@ -369,6 +371,17 @@ describe('answers', () => {
     assert.equal(error.code, 'STREAM_REFUSED');
     assert.equal(error.context['afterT'], false);
     assert.match(error.hint ?? '', /limits\.connections/);
+  });
+
+  test('a far side that allows no stream at all, or goes away at once, is not asked for ever', async () => {
+    for (const what of ['settings', 'goaway'] as const) {
+      const one = await peer(honest, {}, what === 'settings' ? { maxConcurrentStreams: 0 } : {});
+      if (what === 'goaway') one.onSession = (session) => session.close();
+      const error = await failure(ship(one.endpoint()));
+      assert.ok(['STREAM_REFUSED', 'CONNECTION_RESET'].includes(error.code), error.code);
+      assert.equal(error.context['afterT'], false);
+      assert.ok(one.connections <= 12);
+    }
   });
 
   test('a payload that is shorter or longer than announced is never ended', async () => {
