@@ -93,6 +93,8 @@ export class Household {
 export interface StartOptions {
   cwd: string;
   argv0?: string;
+  /** Default: our own. */
+  env?: NodeJS.ProcessEnv;
 }
 
 /** A process of the run. Its log file holds what all of its name have printed. */

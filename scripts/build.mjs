@@ -10,7 +10,7 @@ import { filesBelow, hashFiles, isMain, main, ROOT, readStamp, run, say } from '
 
 const DIST = join(ROOT, 'dist');
 /** What tsconfig.json includes. */
-const SOURCES = ['src', 'test', 'demo', 'bench', 'chaos', 'week'];
+const SOURCES = ['src', 'test', 'demo', 'bench', 'chaos', 'week', 'siege'];
 const STAMP = join(DIST, '.stamp');
 
 /** Compiles when the sources differ from those that `dist` was made of. */

@@ -6,7 +6,7 @@ import { main, ROOT, runThrough } from './shared.mjs';
 
 await main(() => {
   setup();
-  ensureChromium();
+  if (!ensureChromium()) return 1;
   const program = join(ROOT, 'dist/test/dashboard/screenshots.js');
   return runThrough(process.execPath, [program, ...process.argv.slice(2)]);
 });

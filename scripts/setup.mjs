@@ -80,16 +80,29 @@ export function ensureScriptTools() {
   }
 }
 
-/** Chromium, in which the tests of the dashboard click; they find it by `FERRY_TEST_CHROMIUM`. */
+/**
+ * Chromium, in which a test of the dashboard clicks; it finds it by `FERRY_TEST_CHROMIUM`. Ubuntu
+ * has none as a package: only that one test fails where there is none, and all others run.
+ *
+ * @returns whether it is there; said when not
+ */
 export function ensureChromium() {
-  if (findChromium() === null && which('apt-get') && isRoot) aptInstall('chromium');
+  const isNamed = process.env.FERRY_TEST_CHROMIUM !== undefined;
+  if (findChromium() === null && !isNamed && which('apt-get') && isRoot) {
+    try {
+      aptInstall('chromium');
+    } catch (error) {
+      say(error.message);
+    }
+  }
   const program = findChromium();
-  if (program === null) {
-    throw new SetupError(
-      'the tests click in a real browser: apt-get install chromium, or FERRY_TEST_CHROMIUM=/path/to/chrome',
+  if (program !== null) process.env.FERRY_TEST_CHROMIUM = program;
+  else {
+    say(
+      'no Chromium, so test/dashboard/browser fails: apt-get install chromium, or install Google Chrome, or name another: FERRY_TEST_CHROMIUM=/path/to/chrome',
     );
   }
-  process.env.FERRY_TEST_CHROMIUM = program;
+  return program !== null;
 }
 
 function findChromium() {

@@ -9,6 +9,7 @@ import { largeJournal } from './largeJournal.js';
 import { latency } from './latency.js';
 import { lockWait } from './lockWait.js';
 import { oldWire, workers } from './oldWire.js';
+import { receiverProcesses } from './receiverProcesses.js';
 import { redisPayloads } from './redisPayloads.js';
 import { wires } from './wires.js';
 
@@ -24,6 +25,7 @@ export const COMPARISONS: readonly Comparison[] = [
   oldWire,
   workers,
   wires,
+  receiverProcesses,
   deadDestination,
   redisPayloads,
   idle,

@@ -139,19 +139,19 @@ export class Bench {
     return child;
   }
 
-  /** A receiver of ours in `received/`, any app. */
-  async receiver(more = ''): Promise<{ child: Child; port: number }> {
+  /** A receiver of ours, any app. @param data its folder */
+  async receiver(more = '', data = 'received'): Promise<{ child: Child; port: number }> {
     writeFileSync(
-      this.path('receiver.yaml'),
+      this.path(`${data}.yaml`),
       `receiver:
   listen: 127.0.0.1:0
   tls: {cert: ../cert.pem, key: ../cert.key}
-  data: ./received
+  data: ./${data}
   apps: [{name: "*", keys: [../key]}]
   ${more}
 `,
     );
-    const args = [FERRY, 'receiver', '-c', 'receiver.yaml', '--log-format', 'json'];
+    const args = [FERRY, 'receiver', '-c', `${data}.yaml`, '--log-format', 'json'];
     const child = this.start('receiver', process.execPath, args);
     return { child, port: Number((await child.line(/"port":(\d+)/))[1]) };
   }

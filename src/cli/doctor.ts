@@ -13,10 +13,11 @@ export function doctorCommand(): Command {
     .action(async (_options: unknown, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions & { json?: boolean }>();
       // Loaded only now: other commands do without all of it.
-      const { diagnoseAll, diagnoseInvalid } = await import('../operator/doctor/doctor.js');
+      const { diagnoseInvalid } = await import('../operator/doctor/doctor.js');
+      const { diagnoseInChild } = await import('./doctorChild.js');
       let invalid: unknown = null;
       const examined = operated(options.config).then(
-        ({ configs }) => diagnoseAll(configs),
+        () => diagnoseInChild(options.config),
         (error: unknown) => {
           if (!(error instanceof FerryError) || error.kind !== 'usage') throw error;
           invalid = error;

@@ -7,10 +7,11 @@ import { doctorCommand } from './doctor.js';
 import { addGlobalOptions } from './options.js';
 import { producerCommand } from './producer.js';
 import { receiverCommand } from './receiver.js';
+import { replayCommand } from './replay.js';
 import { runCommand } from './run.js';
 import { skipCommand } from './skip.js';
 import { statusCommand } from './status.js';
-import { pauseCommand, replayCommand, resumeCommand } from './verdict.js';
+import { pauseCommand, resumeCommand } from './verdict.js';
 import { verifyCommand } from './verify.js';
 import { workerCommand } from './worker.js';
 

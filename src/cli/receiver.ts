@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { loadConfig } from '../config/load.js';
 import { requireReceiver } from '../config/requirements.js';
+import type { Receiver } from '../receiver/receiver.js';
 import { type GlobalOptions, roleLogger } from './options.js';
 import { whileWaiting } from './progress.js';
 import { runRole } from './runRole.js';
@@ -23,16 +24,19 @@ export function receiverCommand(): Command {
         if (metrics === null) {
           return whileWaiting(reading, startReceiver(receiverConfig, logger));
         }
-        let connections = (): number => 0;
-        const meter = metrics.receiverMeter(() => connections());
-        const receiver = await whileWaiting(
+        let receiver: Receiver | null = null;
+        const meter = metrics.receiverMeter({
+          connections: () => receiver?.connections() ?? 0,
+          apps: () => receiver?.apps() ?? [],
+        });
+        const running = await whileWaiting(
           reading,
           startReceiver(receiverConfig, logger, { meter }),
         );
-        connections = receiver.connections;
-        metrics.receiverRuns(receiver.address);
-        const stop = (): Promise<void> => receiver.stop().finally(() => metrics.stop());
-        return { ...receiver, stop };
+        receiver = running;
+        metrics.receiverRuns(running.address);
+        const stop = (): Promise<void> => running.stop().finally(() => metrics.stop());
+        return { ...running, stop };
       });
     });
 }

@@ -6,6 +6,8 @@ import { exitCodeOf } from './edge.js';
 export interface Running {
   /** Ends it cleanly. Called once. */
   stop(): Promise<void>;
+  /** Reads files again that the operator may have replaced: SIGHUP. */
+  reload?(): Promise<void>;
   /** When something was last done, `performance.now()`; for `--idle-exit`. */
   lastActiveAt?(): number;
   /** Rejects when it cannot go on. */
@@ -52,8 +54,15 @@ export async function runRole(options: RunOptions, start: () => Promise<Running>
       askStop(signal);
     });
   }
+  let running: Running | null = null;
   // The terminal may be gone; what is to be shipped is not.
-  process.on('SIGHUP', () => logger.info('SIGHUP: going on'));
+  process.on('SIGHUP', () => {
+    const reloading = running?.reload?.();
+    logger.info(reloading === undefined ? 'SIGHUP: going on' : 'SIGHUP: reading files again');
+    reloading?.catch((error: unknown) => {
+      logger.error({ err: asError(error) }, 'not reloaded: going on as before');
+    });
+  });
   const bug = (error: unknown): never => {
     logger.fatal({ err: asError(error) }, 'a bug: ending');
     process.exit(1);
@@ -61,7 +70,6 @@ export async function runRole(options: RunOptions, start: () => Promise<Running>
   process.on('uncaughtException', bug);
   process.on('unhandledRejection', bug);
 
-  let running: Running;
   try {
     running = await start();
   } catch (error) {

@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError } from 'commander';
 import { FerryError } from '../common/errors.js';
 import { whereKnown } from '../operator/routeNames.js';
+import type { SkipAsk } from '../queue/asks.js';
 import { operated } from '../ssl/daemons.js';
 import { commandLogger, type GlobalOptions } from './options.js';
 import { whileWaiting } from './progress.js';
@@ -19,11 +20,13 @@ export function skipCommand(): Command {
       const options = command.optsWithGlobals<SkipOptions>();
       const { reason, sequence } = checked(name, seq, options);
       const { configs } = await operated(options.config);
-      const { skip } = await import('../operator/skip.js');
+      const { haveDone } = await import('../operator/carryOut.js');
       const log = commandLogger(options);
       const [given] = await whileWaiting(
         'waiting for the producer',
-        whereKnown(configs, (config) => skip(config, log, name, { sequence, reason })),
+        whereKnown(configs, (config) =>
+          haveDone<SkipAsk>(config, log, name, { what: 'skip', sequence, reason }),
+        ),
       );
       const what =
         sequence === null

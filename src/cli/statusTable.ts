@@ -2,6 +2,7 @@ import pc from 'picocolors';
 import type { Rate } from '../status/rates.js';
 import type { RouteStatus, StatusReport } from '../status/report.js';
 import { formatAge, formatBytes } from './format.js';
+import { renderReceiver } from './receiverTable.js';
 
 const COLUMNS = ['ROUTE', 'STATE', 'NEXT', 'WAITING', 'OLDEST', 'TRIES', 'DELIVERED'] as const;
 /** While watching. */
@@ -15,8 +16,18 @@ export interface StatusFormat {
   rates?: ReadonlyMap<string, Rate> | null;
 }
 
-/** The status as people read it: one line per route, its error on a line below. */
+/** The status as people read it: the routes, the receiver, or both. */
 export function renderStatus(report: StatusReport, options: StatusFormat): string {
+  const { receiver, redis, routes } = report;
+  if (receiver === undefined) return renderRoutes(report, options);
+  // Redis is not even asked where there is nothing but a receiver.
+  const isAlone = routes.length === 0 && redis.ok && redis.durability === null;
+  const parts = isAlone ? [] : [renderRoutes(report, options)];
+  return [...parts, renderReceiver(receiver, options)].join('\n');
+}
+
+/** One line per route, its error on a line below. */
+function renderRoutes(report: StatusReport, options: StatusFormat): string {
   const colors = pc.createColors(options.color);
   const { redis, routes } = report;
   const lines = [
@@ -52,6 +63,7 @@ export function renderStatus(report: StatusReport, options: StatusFormat): strin
     // Padding first: colour codes have no width on the screen, but a length in the text.
     padded[1] = colorOf(route.state, colors)(padded[1] ?? '');
     lines.push(padded.join('  ').trimEnd());
+    if (route.replay !== null) lines.push(colors.dim(`    ${replaying(route.replay)}`));
     if (route.lastError !== null) lines.push(colors.dim(`    ${route.lastError}`));
   });
   return `${lines.join('\n')}\n`;
@@ -77,6 +89,10 @@ function cells(route: RouteStatus): string[] {
     String(route.attempts),
     `${route.deliveredBatches} (${formatBytes(route.deliveredBytes)})`,
   ];
+}
+
+function replaying({ from, to, batchesLeft, bytesLeft }: NonNullable<RouteStatus['replay']>) {
+  return `replaying ${from} to ${to}: ${batchesLeft} (${formatBytes(bytesLeft)}) to go`;
 }
 
 function colorOf(

@@ -1,6 +1,6 @@
 import { Command } from 'commander';
 import { whereKnown } from '../operator/routeNames.js';
-import { applyVerdict, type VerdictKind } from '../operator/verdicts.js';
+import { applyVerdict } from '../operator/verdicts.js';
 import { operated } from '../ssl/daemons.js';
 import { commandLogger, type GlobalOptions } from './options.js';
 import { whileWaiting } from './progress.js';
@@ -15,12 +15,7 @@ export function resumeCommand(): Command {
   return verdictCommand('resume', 'let a paused route go on', 'resumed');
 }
 
-/** `ferry replay ROUTE`: fresh attempts for its head, now. */
-export function replayCommand(): Command {
-  return verdictCommand('replay', 'give a blocked batch fresh attempts, now', 'tried again');
-}
-
-function verdictCommand(kind: VerdictKind, description: string, done: string): Command {
+function verdictCommand(kind: 'pause' | 'resume', description: string, done: string): Command {
   return new Command(kind)
     .description(description)
     .argument('<route>', 'a route (foo@replica), a journal with one route, or a glob')

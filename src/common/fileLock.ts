@@ -1,6 +1,7 @@
 import { constants } from 'node:fs';
-import { type FileHandle, open } from 'node:fs/promises';
+import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { tryLock, unlock } from 'fs-native-extensions';
+import { systemCode } from './errors.js';
 
 /**
  * Locks that tell processes of one state directory about each other. The kernel drops them when
@@ -60,5 +61,19 @@ export async function takeLock(
     if (lock !== null) return lock;
     if (performance.now() + pauseMs > deadline) return null;
     await new Promise((resolve) => setTimeout(resolve, pauseMs));
+  }
+}
+
+/**
+ * Whether somebody holds a lock on a file; null: that cannot be seen. Looked up, not tried: a try
+ * could get in the way of a process that starts.
+ */
+export async function isLockHeld(path: string): Promise<boolean | null> {
+  try {
+    const { ino } = await stat(path);
+    const locks = await readFile('/proc/locks', 'latin1');
+    return locks.split('\n').some((line) => line.includes(`:${ino} `));
+  } catch (error) {
+    return systemCode(error) === 'ENOENT' && process.platform === 'linux' ? false : null;
   }
 }

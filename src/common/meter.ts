@@ -19,6 +19,9 @@ export interface ReceiverMeter {
   duplicate(app: string): void;
   storedBlob(app: string, blob: { bytes: number }): void;
   refused(reason: string): void;
+  /** The apply command has done a batch. */
+  applied(app: string): void;
+  applyFailed(app: string): void;
 }
 
 const nothing = (): void => undefined;
@@ -36,4 +39,6 @@ export const NO_RECEIVER_METER: ReceiverMeter = {
   duplicate: nothing,
   storedBlob: nothing,
   refused: nothing,
+  applied: nothing,
+  applyFailed: nothing,
 };

@@ -150,6 +150,16 @@ function checkDestinations(document: FerryDocument, problems: ProblemList): void
         'leave it out, or write: identity: true',
       );
     }
+    if (
+      'tls' in destination &&
+      (destination.tls.cert === undefined) !== (destination.tls.key === undefined)
+    ) {
+      problems.add(
+        [...at, 'tls'],
+        'a certificate needs its key, and a key its certificate',
+        'write both: tls: {cert: ./client.pem, key: ./client.key}',
+      );
+    }
     for (const old of destination.was) {
       const other = olds.get(old);
       if (old in document.destinations || other !== undefined) {
@@ -198,7 +208,28 @@ function checkDashboard(document: FerryDocument, problems: ProblemList): void {
 function checkReceiver(document: FerryDocument, problems: ProblemList): void {
   const { receiver } = document;
   if (receiver === undefined) return;
+  if (receiver.tls === 'off' && !isLoopback(receiver.listen.host)) {
+    problems.add(
+      ['receiver', 'listen'],
+      `without TLS anybody between could read keys and data at ${receiver.listen.host}`,
+      'listen on loopback, behind a gate on this host: listen: "[::1]:4443"; or give tls: {cert: ./cert.pem, key: ./key.pem}',
+    );
+  }
+  if (receiver.tls === 'off' && receiver.dialect === 'h2') {
+    problems.add(
+      ['receiver', 'dialect'],
+      'HTTP/2 is chosen in the TLS handshake: there is none with tls: off',
+      'write: dialect: acked, or give tls: {cert: ./cert.pem, key: ./key.pem}',
+    );
+  }
   receiver.apps.forEach((app, index) => {
+    if (app.ack === 'applied' && app.apply === undefined) {
+      problems.add(
+        ['receiver', 'apps', index, 'ack'],
+        'ack: applied needs an apply command',
+        'write: ack: stored, or add for example: apply: ["sh", "-c", "cat >> replica.log"]',
+      );
+    }
     if (receiver.apps.findIndex(({ name }) => name === app.name) === index) return;
     problems.add(
       ['receiver', 'apps', index, 'name'],
@@ -226,6 +257,7 @@ export function checkConfig(config: FerryConfig, problems: ProblemList): void {
       );
     }
   });
+  checkPlaces(config, problems);
   checkOwnFiles(config, problems);
   checkCopies(config, problems);
 
@@ -237,6 +269,22 @@ export function checkConfig(config: FerryConfig, problems: ProblemList): void {
     const index = named.find((entry) => entry.journal === journal)?.index ?? 0;
     problems.add(['journals', index], error.message, error.hint ?? '');
   }
+}
+
+/** Of a pattern's journals the second one would be refused when it appears. */
+function checkPlaces(config: FerryConfig, problems: ProblemList): void {
+  config.journals.forEach((rule, index) => {
+    if (rule.kind !== 'match' || !isGlob(rule.pattern)) return;
+    for (const { destination: name } of rule.to) {
+      const destination = config.destinations.get(name);
+      if (destination?.kind !== 'wire' || destination.url.includes('{journal}')) continue;
+      problems.add(
+        ['journals', index, 'to'],
+        `all journals of this rule would go to one place, ${destination.host}:${destination.port}/${destination.url}`,
+        `write at destination ${name}: url: "{journal}.r/!replica"`,
+      );
+    }
+  });
 }
 
 /** Links can lead to a blob only where the blob is, and never a copy into its own journal. */
@@ -277,11 +325,14 @@ function checkOwnFiles(config: FerryConfig, problems: ProblemList): void {
         : [
             ['a key', 'file' in destination.key ? destination.key.file : null],
             ['a certificate', destination.tls.caFile],
+            ['a certificate', destination.tls.certFile],
+            ['a key', destination.tls.keyFile],
             ['an address', destination.host.includes('/') ? destination.host : null],
           ],
     ),
-    ['a certificate', receiver?.tls.certFile ?? null],
-    ['a key', receiver?.tls.keyFile ?? null],
+    ['a certificate', receiver?.tls?.certFile ?? null],
+    ['a certificate', receiver?.tls?.clientCaFile ?? null],
+    ['a key', receiver?.tls?.keyFile ?? null],
     ...(config.dashboard?.users ?? []).map(({ password }): [string, string | null] => [
       'a password',
       'file' in password ? password.file : null,

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { z } from 'zod';
 import { DURATION_PATTERN, parseDuration, parseSize, SIZE_PATTERN } from './units.js';
 
@@ -142,6 +143,28 @@ export const listen = z
     context.addIssue({ code: 'custom', message: 'expected host:port, such as 127.0.0.1:3000' });
     return z.NEVER;
   });
+
+/** An address, or a network such as `10.0.0.0/8`. */
+export const subnet = z
+  .string({ error: 'expected an address or a network, such as 10.0.0.0/8' })
+  .transform((value, context) => {
+    const parsed = parseSubnet(value);
+    if (parsed !== null) return parsed;
+    context.addIssue({
+      code: 'custom',
+      message: 'expected an address or a network, such as 10.0.0.0/8',
+    });
+    return z.NEVER;
+  });
+
+function parseSubnet(value: string): { address: string; bits: number } | null {
+  const [address = '', length, ...more] = value.split('/');
+  const family = isIP(address);
+  if (family === 0 || more.length > 0) return null;
+  const most = family === 4 ? 32 : 128;
+  const bits = length === undefined ? most : /^\d{1,3}$/.test(length) ? Number(length) : -1;
+  return bits < 0 || bits > most ? null : { address, bits };
+}
 
 /** The two halves of `host:port`; null when it is something else. */
 export function parseAddress(value: string): { host: string; port: number } | null {

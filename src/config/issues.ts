@@ -34,7 +34,7 @@ function addIssue(issue: Issue, above: FieldPath, root: unknown, problems: Probl
     }
   }
   const value = valueAt(root, path);
-  const message = value === undefined ? 'required field is missing' : sentence(issue, value);
+  const message = value === undefined ? 'required field is missing' : sentence(issue, value, path);
   problems.add(path, message, sampleHint(path));
 }
 
@@ -54,8 +54,9 @@ function isInside(issue: Issue): boolean {
   return issue.path.length > 0 || issue.code === 'unrecognized_keys' || issue.code === 'custom';
 }
 
-function sentence(issue: Issue, value: unknown): string {
-  const found = isSecretFree(value) ? `, found ${JSON.stringify(value)}` : '';
+function sentence(issue: Issue, value: unknown, path: FieldPath): string {
+  const isQuotable = isSecretFree(value) && !isSecretField(path);
+  const found = isQuotable ? `, found ${JSON.stringify(value)}` : '';
   if (issue.code === 'invalid_value') return `expected ${issue.values.join(' or ')}${found}`;
   if (issue.code === 'invalid_type') {
     const text = /^Invalid/.test(issue.message) ? `expected ${issue.expected}` : issue.message;
@@ -64,6 +65,14 @@ function sentence(issue: Issue, value: unknown): string {
   if (issue.code === 'too_small' && issue.origin === 'array') return 'expected at least one entry';
   return `${issue.message}${issue.message.startsWith('expected') ? found : ''}`;
 }
+
+/** Whether what stands there, or below it, is a secret, even where it is no valid one. */
+function isSecretField(path: FieldPath): boolean {
+  return path.some((step) => typeof step === 'string' && SECRET_FIELDS.has(step));
+}
+
+/** `key` names a file most often; somebody may have written the key itself there. */
+const SECRET_FIELDS: ReadonlySet<string> = new Set(['password', 'scrypt', 'key', 'text', 'keys']);
 
 /** Whether a value may be quoted: short and plain. Long texts may be keys. */
 function isSecretFree(value: unknown): boolean {

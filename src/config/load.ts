@@ -40,9 +40,7 @@ export function parseConfig(text: string, options: ParseOptions): FerryConfig {
   // `merge` allows `<<: *common`, which people with ten journals will want.
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, merge: true });
   const problems = new ProblemList(file, document, lines);
-  for (const error of [...document.errors, ...document.warnings]) {
-    problems.addAt(error.pos[0], [], error.message, 'fix the YAML; indent with spaces');
-  }
+  addSyntaxProblems(text, [...document.errors, ...document.warnings], problems);
   problems.throwIfAny('CONFIG_SYNTAX');
 
   expandEnvironment(document, env, problems);
@@ -64,6 +62,24 @@ export function parseConfig(text: string, options: ParseOptions): FerryConfig {
   checkConfig(config, problems);
   problems.throwIfAny();
   return config;
+}
+
+/** What stands behind an unquoted `${NAME}` between braces only makes noise. */
+function addSyntaxProblems(
+  text: string,
+  errors: readonly { pos: [number, number]; message: string }[],
+  problems: ProblemList,
+): void {
+  const variable = errors.find(({ pos: [at] }) => text.slice(at - 1, at + 1) === '${');
+  if (variable !== undefined) {
+    const [at] = variable.pos;
+    const name = /^\{(\w*)\}/.exec(text.slice(at))?.[1] ?? 'NAME';
+    problems.addAt(at, [], 'a variable in braces must be quoted', `write: "\${${name}}"`);
+    return;
+  }
+  for (const { pos, message } of errors) {
+    problems.addAt(pos[0], [], message, 'fix the YAML; indent with spaces');
+  }
 }
 
 /** Plain objects; an alias without anchor or a bomb of aliases is a problem here. */

@@ -76,7 +76,14 @@ export interface WireDestination extends DestinationCommon {
   dialect: Dialect;
   /** `applied`: wait for the server's EOF after our half-close. `acked`: the `T` is enough. */
   confirm: 'applied' | 'acked';
-  tls: { verify: boolean; caFile: string | null; servername: string | null };
+  tls: {
+    verify: boolean;
+    caFile: string | null;
+    servername: string | null;
+    /** A certificate of ours, for a server that asks for one. */
+    certFile: string | null;
+    keyFile: string | null;
+  };
   timeouts: { connectMs: number; idleMs: number; applyMs: number };
   /** Whether requests say who their batch is. Default true; PicoLisp ignores it. */
   identity: boolean;
@@ -121,11 +128,40 @@ export interface ReceiverApp {
   name: string;
   keys: readonly string[];
   apply: readonly string[] | null;
+  /** When `T` is answered: once the batch is stored, or once the apply command has done it. */
+  ack: 'stored' | 'applied';
+  /** Of each app by itself; null: no limit. */
+  limits: {
+    /** Read no faster than this, on average; more than some seconds behind it is refused. */
+    bytesPerSecond: number | null;
+    /** Batches and blobs. */
+    requestsPerMinute: number | null;
+    /** What lies in the app's folders of batches and blobs. */
+    storedBytes: number | null;
+  };
+}
+
+/** Addresses whose first `bits` bits are those of `address`. */
+export interface Subnet {
+  address: string;
+  bits: number;
+}
+
+export interface ReceiverTls {
+  certFile: string;
+  keyFile: string;
+  /** Clients must show a certificate of this authority. Null: they need none. */
+  clientCaFile: string | null;
+  /** Age at which the keys of session tickets are replaced. */
+  ticketKeysMs: number;
 }
 
 export interface ReceiverConfig {
   listen: ListenAddress;
-  tls: { certFile: string; keyFile: string };
+  /** Null: no TLS, behind a gate on the same host. */
+  tls: ReceiverTls | null;
+  /** Whose connections begin with a PROXY protocol v2 header. */
+  proxies: readonly Subnet[];
   dataDir: string;
   /** Of the old wire; `h2`: HTTP/2 only. */
   dialect: Dialect;

@@ -49,6 +49,8 @@ function destinationOf(destination: DestinationConfig): unknown {
       verify: destination.tls.verify,
       ...optional('ca', destination.tls.caFile),
       ...optional('servername', destination.tls.servername),
+      ...optional('cert', destination.tls.certFile),
+      ...optional('key', destination.tls.keyFile),
     },
     connections: destination.connections,
     timeouts: {
@@ -129,7 +131,16 @@ function receiverOf({ receiver }: FerryConfig): unknown {
   const sizeOf = (bytes: number | null) => (bytes === null ? 'off' : formatSize(bytes));
   return {
     listen: addressOf(receiver.listen),
-    tls: { cert: receiver.tls.certFile, key: receiver.tls.keyFile },
+    tls:
+      receiver.tls === null
+        ? 'off'
+        : {
+            cert: receiver.tls.certFile,
+            key: receiver.tls.keyFile,
+            ...optional('clientCa', receiver.tls.clientCaFile),
+            ticketKeys: formatDuration(receiver.tls.ticketKeysMs),
+          },
+    proxies: receiver.proxies.map(({ address, bits }) => `${address}/${bits}`),
     data: receiver.dataDir,
     dialect: receiver.dialect,
     limits: {
@@ -138,10 +149,16 @@ function receiverOf({ receiver }: FerryConfig): unknown {
       idle: formatDuration(receiver.limits.idleMs),
       connections: receiver.limits.connections,
     },
-    apps: receiver.apps.map(({ name, keys, apply }) => ({
+    apps: receiver.apps.map(({ name, keys, apply, ack, limits }) => ({
       name,
       keys,
       ...optional('apply', apply),
+      ack,
+      limits: {
+        bytesPerSecond: sizeOf(limits.bytesPerSecond),
+        requestsPerMinute: limits.requestsPerMinute ?? 'off',
+        storedBytes: sizeOf(limits.storedBytes),
+      },
     })),
   };
 }

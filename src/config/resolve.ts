@@ -128,6 +128,8 @@ function resolveDestination(
       verify: from.tls.verify,
       caFile: from.tls.ca === undefined ? null : absolute(from.tls.ca),
       servername: from.tls.servername ?? null,
+      certFile: from.tls.cert === undefined ? null : absolute(from.tls.cert),
+      keyFile: from.tls.key === undefined ? null : absolute(from.tls.key),
     },
     connections: from.connections,
     timeouts: {
@@ -189,7 +191,16 @@ function resolveReceiver(
 ): ReceiverConfig {
   return {
     listen: from.listen,
-    tls: { certFile: absolute(from.tls.cert), keyFile: absolute(from.tls.key) },
+    tls:
+      from.tls === 'off'
+        ? null
+        : {
+            certFile: absolute(from.tls.cert),
+            keyFile: absolute(from.tls.key),
+            clientCaFile: from.tls.clientCa === undefined ? null : absolute(from.tls.clientCa),
+            ticketKeysMs: from.tls.ticketKeys,
+          },
+    proxies: from.proxies,
     dataDir: absolute(from.data),
     dialect: from.dialect,
     limits: {
@@ -202,6 +213,8 @@ function resolveReceiver(
       name: app.name,
       keys: app.keys.map(absolute),
       apply: app.apply ?? null,
+      ack: app.ack,
+      limits: app.limits,
     })),
   };
 }

@@ -39,6 +39,8 @@ const SAMPLES: Readonly<Record<string, string>> = {
   'destinations.*.tls.verify': 'verify: true',
   'destinations.*.tls.ca': 'ca: ./ca.pem',
   'destinations.*.tls.servername': 'servername: replica.example.com',
+  'destinations.*.tls.cert': 'cert: ./client.pem',
+  'destinations.*.tls.key': 'key: ./client.key',
   'destinations.*.connections': 'connections: 4',
   'destinations.*.timeouts': 'timeouts: {connect: 10s, idle: 60s, apply: 30m}',
   'destinations.*.timeouts.connect': 'connect: 10s',
@@ -83,6 +85,9 @@ const SAMPLES: Readonly<Record<string, string>> = {
   'receiver.tls': 'tls: {cert: ./cert.pem, key: ./key.pem}',
   'receiver.tls.cert': 'cert: ./cert.pem',
   'receiver.tls.key': 'key: ./key.pem',
+  'receiver.tls.clientCa': 'clientCa: ./clients.pem',
+  'receiver.tls.ticketKeys': 'ticketKeys: 24h',
+  'receiver.proxies': 'proxies: [127.0.0.1, 10.0.0.0/8]',
   'receiver.data': 'data: ./received',
   'receiver.dialect': 'dialect: acked',
   'receiver.limits': 'limits: {maxBatch: off, maxBlob: off, idle: 60s, connections: 512}',
@@ -95,6 +100,12 @@ const SAMPLES: Readonly<Record<string, string>> = {
   'receiver.apps[].name': 'name: foo.r',
   'receiver.apps[].keys': 'keys: [./key/server]',
   'receiver.apps[].apply': 'apply: ["sh", "-c", "cat >> replica.log"]',
+  'receiver.apps[].ack': 'ack: stored',
+  'receiver.apps[].limits':
+    'limits: {bytesPerSecond: 10MiB, requestsPerMinute: 600, storedBytes: 100GiB}',
+  'receiver.apps[].limits.bytesPerSecond': 'bytesPerSecond: 10MiB',
+  'receiver.apps[].limits.requestsPerMinute': 'requestsPerMinute: 600',
+  'receiver.apps[].limits.storedBytes': 'storedBytes: 100GiB',
 };
 
 /** A hint for a bad or missing field: the line for it, or for the nearest field above. */
@@ -115,6 +126,8 @@ export function unknownFieldHint(path: FieldPath): string {
     .map((key) => (parent === '' ? key : key.slice(parent.length + 1)))
     .filter((key) => !/[.[]/.test(key) && key !== '*');
   const near = known.find((key) => distance(key.toLowerCase(), name.toLowerCase()) <= 2);
+  // Known, and so only beside another: `key: {text: ..., file: ...}`.
+  if (known.includes(name)) return `remove it, or the other fields beside it`;
   if (near !== undefined) {
     const sample = SAMPLES[parent === '' ? near : `${parent}.${near}`];
     return `did you mean ${near}? write for example: ${sample}`;

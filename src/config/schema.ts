@@ -14,6 +14,7 @@ import {
   RECEIVER_APP_FORBIDDEN,
   size,
   sizeOrOff,
+  subnet,
   text,
 } from './fields.js';
 
@@ -100,6 +101,8 @@ const wireDestination = z.strictObject({
       verify: boolean.default(true),
       ca: path.optional(),
       servername: text.optional(),
+      cert: path.optional(),
+      key: path.optional(),
     })
     .prefault({}),
   connections: integer(1, 10_000, 'a number of connections').default(4),
@@ -186,7 +189,19 @@ const dashboard = z.strictObject({
 
 const receiver = z.strictObject({
   listen,
-  tls: z.strictObject({ cert: path, key: path }),
+  tls: z.union(
+    [
+      z.literal('off'),
+      z.strictObject({
+        cert: path,
+        key: path,
+        clientCa: path.optional(),
+        ticketKeys: positiveDuration.prefault('24h'),
+      }),
+    ],
+    { error: 'expected {cert: FILE, key: FILE}, or off behind a gate on this host' },
+  ),
+  proxies: z.array(subnet).default([]),
   data: path.default('./received'),
   dialect: z.enum(['acked', 'eof', 'h2']).default('acked'),
   limits: z
@@ -203,6 +218,19 @@ const receiver = z.strictObject({
         name: nameField(RECEIVER_APP_FORBIDDEN),
         keys: z.array(path).min(1),
         apply: z.array(z.string()).min(1).optional(),
+        ack: z.enum(['stored', 'applied']).default('stored'),
+        limits: z
+          .strictObject({
+            bytesPerSecond: sizeOrOff.prefault('off'),
+            requestsPerMinute: z
+              .union([
+                z.literal('off').transform(() => null),
+                integer(1, 1_000_000_000, 'a number of requests'),
+              ])
+              .prefault('off'),
+            storedBytes: sizeOrOff.prefault('off'),
+          })
+          .prefault({}),
       }),
     )
     .min(1),

@@ -1,10 +1,11 @@
 import { FerryError } from '../common/errors.js';
 import type { Logger } from '../common/logger.js';
 import type { FerryConfig } from '../config/model.js';
+import { haveDone } from '../operator/carryOut.js';
 import { redisNotRunning } from '../operator/notRunning.js';
-import { skip } from '../operator/skip.js';
 import { applyVerdict, type VerdictKind } from '../operator/verdicts.js';
 import type { QueueAccess } from '../queue/access.js';
+import type { SkipAsk } from '../queue/asks.js';
 
 const DONE: Readonly<Record<VerdictKind, string>> = {
   pause: 'paused',
@@ -31,7 +32,7 @@ export function isAction(kind: string): kind is ActionKind {
  *
  * @param form fields `route`, and for skip `sequence` (a number, or `all`) and `reason`
  * @returns a sentence for the page
- * @throws FerryError as `applyVerdict` and `skip`; USAGE when something is missing
+ * @throws FerryError as `applyVerdict` and `haveDone`; USAGE when something is missing
  */
 export async function act(
   { config, access, log, by }: ActParts,
@@ -44,7 +45,7 @@ export async function act(
   const { facts, refusal } = access.scripts;
   if (facts === null) throw refusal ?? redisNotRunning('Redis cannot be reached');
   if (kind !== 'skip') {
-    const routes = await applyVerdict(config, log, kind, route, by);
+    const routes = await applyVerdict(config, log, kind, route, { by });
     return `${routes.join(', ')}: ${DONE[kind]}`;
   }
   const reason = text(form['reason']);
@@ -54,7 +55,8 @@ export async function act(
     throw usage('which batch is to be given up?', 'reload the page');
   }
   const number = sequence === 'all' ? null : Number(sequence);
-  const given = await skip(config, log, route, { sequence: number, reason, by });
+  const wish = { what: 'skip', sequence: number, reason } as const;
+  const given = await haveDone<SkipAsk>(config, log, route, wish, { by });
   return number === null
     ? `${given.route}: dropped, ${given.batches} batches (${given.bytes} bytes) given up`
     : `${given.route}: batch ${number} (${given.bytes} bytes) given up, kept as ${given.kept}`;

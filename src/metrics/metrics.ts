@@ -5,7 +5,7 @@ import type { ReadyCheck, Role } from '../common/role.js';
 import type { ListenAddress } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
 import { journalGauges, pipelineMeter } from './pipelineMeter.js';
-import { receiverMeter } from './receiverMeter.js';
+import { type ReceiverGauges, receiverMeter } from './receiverMeter.js';
 import { redisCheck, redisMetrics } from './redisMetrics.js';
 import { MetricsServer } from './server.js';
 
@@ -39,8 +39,8 @@ export class Metrics {
   }
 
   /** What a receiver counts with; asked for once. */
-  receiverMeter(connections: () => number): ReceiverMeter {
-    return receiverMeter(this.#registry, connections);
+  receiverMeter(receiver: ReceiverGauges): ReceiverMeter {
+    return receiverMeter(this.#registry, receiver);
   }
 
   /** The roles of the pipeline run: what they know is shown from now on. */

@@ -1,6 +1,7 @@
 import { userInfo } from 'node:os';
 import type { Logger } from 'pino';
 import { audit } from '../common/audit.js';
+import { FerryError } from '../common/errors.js';
 import type { FerryConfig } from '../config/model.js';
 import { findRunningRedis } from '../queue/embedded/findRunning.js';
 import { JobQueues } from '../queue/jobQueues.js';
@@ -27,15 +28,17 @@ const PATIENCE_MS = 5_000;
  * where it has one route only. The producer takes a pause over into its spool at its next look.
  *
  * @param by who says so, for the audit log; default: the user of this process
+ * @param sequence only for a route that is at this batch
  * @returns the routes it was applied to
- * @throws FerryError REDIS_NOT_RUNNING, ROUTE_UNKNOWN (kind usage), ROUTE_AMBIGUOUS (kind usage)
+ * @throws FerryError REDIS_NOT_RUNNING, ROUTE_UNKNOWN (kind usage), ROUTE_AMBIGUOUS (kind usage),
+ *   REPLAY_WRONG_BATCH
  */
 export async function applyVerdict(
   config: FerryConfig,
   log: Logger,
   kind: VerdictKind,
   pattern: string,
-  by: string = userInfo().username,
+  { by = userInfo().username, sequence }: { by?: string; sequence?: number } = {},
 ): Promise<string[]> {
   const target = await findRunningRedis(config);
   if (target === null) throw redisNotRunning('the embedded Redis is not running');
@@ -53,6 +56,7 @@ export async function applyVerdict(
     await Promise.race([scripts.ready(), patience]);
     const order = new RouteOrder(scripts, keys);
     const routes = routesNamed(pattern, (await order.routes()).sort());
+    if (sequence !== undefined) for (const route of routes) await mustBeAt(order, route, sequence);
     for (const route of routes) {
       await applyToRoute(order, queues, kind, route);
       await scripts.client.publish(keys.news(), `ack ${route}`);
@@ -64,6 +68,19 @@ export async function applyVerdict(
     await queues.close();
     await scripts.close();
   }
+}
+
+async function mustBeAt(order: RouteOrder, route: string, sequence: number): Promise<void> {
+  const state = await order.state(route);
+  if (state === null || state.head === sequence) return;
+  throw new FerryError('REPLAY_WRONG_BATCH', `route ${route} is at batch ${state.head}`, {
+    kind: 'storage',
+    hint:
+      sequence < state.head
+        ? `what was delivered goes out again with: ferry replay ${route} --from ${sequence}`
+        : 'the others follow by themselves',
+    context: { route },
+  });
 }
 
 async function applyToRoute(

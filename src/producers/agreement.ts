@@ -1,5 +1,29 @@
 import type { RouteState } from '../queue/routeOrder.js';
+import { isLeftOut, isSkipped, nextLeftOut } from './spool/replayState.js';
 import type { RouteMark, SpoolView } from './spool/types.js';
+
+/** Where a route is: at its first undelivered batch, or somewhere in a replay. */
+export interface Place {
+  /** Everything up to here is behind it. */
+  acked: number;
+  /** Sequence that the far side has last confirmed before the next one, in this stream; 0: none. */
+  previous: number;
+  /** The last one that goes out in this generation; null: all that there is. */
+  through: number | null;
+}
+
+export function placeOf(mark: RouteMark): Place {
+  const { replay } = mark;
+  if (replay === null) return { acked: mark.acked, previous: mark.previous, through: null };
+  const leftOut = nextLeftOut(mark, replay.acked);
+  const through = Math.min(replay.to, (leftOut ?? Number.POSITIVE_INFINITY) - 1);
+  return {
+    acked: replay.acked,
+    previous: confirmedBefore(mark, replay.acked + 1),
+    // Behind the end of what was delivered the rest follows as always.
+    through: through === replay.to && replay.to === mark.acked ? null : through,
+  };
+}
 
 /** Whether Redis is no further back, and no further ahead, than the spool can explain. */
 export function agrees(
@@ -11,7 +35,7 @@ export function agrees(
     state !== null &&
     state.stream === spool.stream &&
     state.generation === mark.generation &&
-    state.head >= mark.acked + 1 &&
+    state.head >= placeOf(mark).acked + 1 &&
     state.tail >= mark.accepted &&
     state.tail <= spool.lastSequence
   );
@@ -29,15 +53,15 @@ export function chainsAgree(mark: RouteMark, state: RouteState): boolean | null 
 }
 
 /** The sequence confirmed before `sequence` on this route and stream; 0: none. */
-export function confirmedBefore(spool: SpoolView, mark: RouteMark, sequence: number): number {
+export function confirmedBefore(mark: RouteMark, sequence: number): number {
   let before = sequence - 1;
-  for (const [from, to] of mark.skipped.toReversed()) {
-    if (from <= before && before <= to) before = from - 1;
-  }
-  return before < Math.max(mark.firstSequence, spool.streamSince) ? 0 : before;
+  while (before >= mark.streamFrom && isMissing(mark, before)) before -= 1;
+  return before < mark.streamFrom ? 0 : before;
 }
 
-/** Whether the operator gave it up on this route. */
-export function isSkipped(mark: RouteMark, sequence: number): boolean {
-  return mark.skipped.some(([from, to]) => from <= sequence && sequence <= to);
+/** It was given up, and has not gone out in this replay either. */
+function isMissing(mark: RouteMark, sequence: number): boolean {
+  const { replay } = mark;
+  if (replay === null || sequence < replay.from) return isSkipped(mark, sequence);
+  return isLeftOut(mark, sequence);
 }

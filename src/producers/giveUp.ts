@@ -5,21 +5,24 @@ import { FerryError } from '../common/errors.js';
 import { routeName } from '../common/identity.js';
 import type { FerryConfig } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
-import type { Ask, GivenUp } from '../queue/asks.js';
+import type { GivenUp, SkipAsk } from '../queue/asks.js';
 import type { PayloadStore } from '../queue/payload/payloadStore.js';
 import type { RouteState } from '../queue/routeOrder.js';
 import { skipHead } from '../queue/wake.js';
-import { agrees, isSkipped } from './agreement.js';
+import { agrees } from './agreement.js';
 import { keepBatch, keptPath } from './archive/keptBatch.js';
+import type { BatchStore } from './batchStore.js';
 import { retireRoute } from './retire.js';
+import { isSkipped } from './spool/replayState.js';
 import type { Spool } from './spool/spool.js';
-import type { RouteMark, UnfinishedSkip } from './spool/types.js';
+import type { RouteMark, UnfinishedVerdict } from './spool/types.js';
 
 export interface GiveUpParts {
   config: Pick<FerryConfig, 'stateDir'>;
   access: QueueAccess;
   payloads: PayloadStore;
   spool: Spool;
+  store: BatchStore;
   log: Logger;
 }
 
@@ -37,7 +40,7 @@ export interface GiveUpParts {
 export async function giveUp(
   parts: GiveUpParts,
   destination: string,
-  ask: Pick<Ask, 'sequence' | 'reason' | 'by'>,
+  ask: Pick<SkipAsk, 'sequence' | 'reason' | 'by'>,
 ): Promise<GivenUp> {
   const { spool } = parts;
   const route = routeName(spool.journal, destination);
@@ -62,10 +65,11 @@ function begunBefore(
   destination: string,
   sequence: number | null,
 ): GivenUp | null {
-  for (const skip of spool.unfinishedSkips()) {
+  for (const skip of spool.unfinishedVerdicts()) {
     const { verdict, from, to, bytes } = skip;
     const drop = verdict.drop === true;
-    if (skip.destination !== destination || (drop ? null : to) !== sequence) continue;
+    if (verdict.kind !== 'skip' || skip.destination !== destination) continue;
+    if ((drop ? null : to) !== sequence) continue;
     const kept = drop ? null : keptPath(config.stateDir, spool.journal, to);
     return { batches: to - from + 1, bytes, kept };
   }
@@ -77,7 +81,7 @@ async function giveUpBatch(
   mark: RouteMark,
   route: string,
   sequence: number,
-  { reason, by }: Pick<Ask, 'reason' | 'by'>,
+  { reason, by }: Pick<SkipAsk, 'reason' | 'by'>,
 ): Promise<GivenUp> {
   const { spool, access, config } = parts;
   const { destination } = mark;
@@ -95,11 +99,12 @@ async function giveUpBatch(
 }
 
 async function giveUpRoute(
-  { spool, access, payloads }: GiveUpParts,
+  parts: GiveUpParts,
   mark: RouteMark,
   route: string,
-  { reason, by }: Pick<Ask, 'reason' | 'by'>,
+  { reason, by }: Pick<SkipAsk, 'reason' | 'by'>,
 ): Promise<GivenUp> {
+  const { spool } = parts;
   const { destination } = mark;
   if (!mark.orphaned) {
     throw new FerryError('SKIP_NOT_ORPHANED', `route ${route} is in the configuration`, {
@@ -109,7 +114,7 @@ async function giveUpRoute(
     });
   }
   // What Redis knows to be confirmed is not given up.
-  await retireRoute({ access, payloads, spool }, spool.journal, destination, destination);
+  await retireRoute(parts, spool.journal, destination, destination);
   const { batches, bytes } = spool.waiting(destination);
   const sequence = spool.lastSequence;
   await spool.recordVerdict(destination, { kind: 'skip', sequence, drop: true, reason, by });
@@ -124,8 +129,8 @@ async function giveUpRoute(
  * @returns false while somebody still sends the batch: his lease is waited for
  */
 export async function finishSkips(parts: GiveUpParts, destination: string): Promise<boolean> {
-  for (const skip of [...parts.spool.unfinishedSkips()]) {
-    if (skip.destination !== destination) continue;
+  for (const skip of [...parts.spool.unfinishedVerdicts()]) {
+    if (skip.destination !== destination || skip.verdict.kind !== 'skip') continue;
     const done = await inRedis(parts, skip);
     if (done === 'not yet') return false;
     crashPoint('skip.applied');
@@ -133,7 +138,7 @@ export async function finishSkips(parts: GiveUpParts, destination: string): Prom
     await audit(parts.config.stateDir, auditEntry(parts.spool, skip, confirmed));
     crashPoint('skip.audited');
     if (confirmed) await parts.spool.recordConfirmedAfterAll(destination);
-    await parts.spool.recordSkipFinished(destination);
+    await parts.spool.recordFinished(destination);
   }
   return true;
 }
@@ -141,13 +146,13 @@ export async function finishSkips(parts: GiveUpParts, destination: string): Prom
 /** `confirmed`: somebody retried the batch and confirmed it before Redis heard of the skip. */
 async function inRedis(
   parts: GiveUpParts,
-  skip: UnfinishedSkip,
+  skip: UnfinishedVerdict,
 ): Promise<'not yet' | 'done' | 'confirmed'> {
-  const { spool, access, payloads, log } = parts;
+  const { spool, access, log } = parts;
   const { destination, to: sequence } = skip;
   const route = routeName(spool.journal, destination);
   if (skip.verdict.drop) {
-    await retireRoute({ access, payloads, spool }, spool.journal, destination, destination);
+    await retireRoute(parts, spool.journal, destination, destination);
     await spool.dropRoute(destination);
     log.info({ route, batches: sequence - skip.from + 1, bytes: skip.bytes }, 'route dropped');
     return 'done';
@@ -168,7 +173,7 @@ async function inRedis(
   return 'done';
 }
 
-function auditEntry(spool: Spool, skip: UnfinishedSkip, confirmed: boolean): AuditEntry {
+function auditEntry(spool: Spool, skip: UnfinishedVerdict, confirmed: boolean): AuditEntry {
   const { destination, verdict, from, to, bytes, sha256 } = skip;
   return {
     event: 'skip',
@@ -199,6 +204,13 @@ function mustBeBlocked(
   }
   if (isSkipped(mark, sequence)) {
     fail('SKIP_DELIVERED', `batch ${sequence} was given up before`, 'see audit.log');
+  }
+  if (mark.replay !== null && sequence <= mark.replay.to) {
+    fail(
+      'SKIP_IN_REPLAY',
+      `batch ${sequence} was delivered before, and is being replayed`,
+      `ferry replay ${route} --stop ends the replay`,
+    );
   }
   const head = Math.max(mark.acked + 1, state?.head ?? 0);
   if (sequence < head) {

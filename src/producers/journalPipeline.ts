@@ -11,17 +11,20 @@ import { within } from '../common/within.js';
 import type { FerryConfig, JournalConfig } from '../config/model.js';
 import { takesEveryLink } from '../config/routes.js';
 import type { QueueAccess } from '../queue/access.js';
-import type { Ask, GivenUp } from '../queue/asks.js';
+import type { Ask, Done } from '../queue/asks.js';
 import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
 import type { TransferSubject } from '../queue/payload/transfer.js';
 import { redisFull } from '../queue/trouble.js';
 import { Archive } from './archive/archive.js';
+import { BatchStore } from './batchStore.js';
 import { BlobFeed } from './blobFeed.js';
 import { JournalCapture } from './capture/capture.js';
 import { journalSize } from './capture/journalFile.js';
 import type { CaptureNote, RecoveryOutcome } from './capture/outcomes.js';
-import { finishSkips, giveUp } from './giveUp.js';
+import { carryOut } from './carryOut.js';
+import { finishSkips } from './giveUp.js';
 import { sourceOfBatch, sourceOfFile } from './payloadSource.js';
+import { verifyReplay } from './replay.js';
 import { retireRoute } from './retire.js';
 import { RouteFeed } from './routeFeed.js';
 import { Spool } from './spool/spool.js';
@@ -59,6 +62,7 @@ export class JournalPipeline {
   readonly journal: JournalConfig;
   readonly #p: PipelineParts;
   #spool: Spool | null = null;
+  #store: BatchStore | null = null;
   #recovered = false;
   #orphansRetired = false;
   /** Since the start, or since Redis was away: a kill may have left some asleep. */
@@ -154,11 +158,26 @@ export class JournalPipeline {
   }
 
   /**
-   * Carries out what an operator asks for, in a turn.
+   * Carries out what an operator asks for, in a turn. What a replay is to send is read before that,
+   * beside the turns: it may be much.
    *
-   * @throws FerryError as `giveUp`, or what keeps the journal's turns from ending
+   * @throws FerryError as `carryOut`, `verifyReplay`, or what keeps the journal's turns from ending
    */
-  carryOut(ask: Ask): Promise<GivenUp> {
+  async carryOut(ask: Ask): Promise<Done> {
+    if (ask.what !== 'replay' || ask.dry || ask.from === null) return this.#inTurn(ask);
+    const plan = await this.#inTurn({ ...ask, dry: true });
+    const giveBack = this.#archive?.hold(ask.from);
+    try {
+      const { config, access } = this.#p;
+      if (this.#spool === null || this.#store === null || !('from' in plan)) throw notNow(ask);
+      await verifyReplay({ config, access, spool: this.#spool, store: this.#store }, plan);
+      return await this.#inTurn(ask);
+    } finally {
+      giveBack?.();
+    }
+  }
+
+  #inTurn(ask: Ask): Promise<Done> {
     return new Promise((resolve, reject) => {
       this.#asks.push({ ask, resolve, reject });
       this.look();
@@ -168,9 +187,12 @@ export class JournalPipeline {
   /** Opens what a worker wants to read; a sentence when it is not there. */
   async openSubject(subject: TransferSubject): Promise<PayloadSource | string> {
     const spool = this.#spool;
-    if (spool === null || spool.stream !== subject.stream) return 'the stream is another one now';
+    const store = this.#store;
+    if (spool === null || store === null || spool.stream !== subject.stream) {
+      return 'the stream is another one now';
+    }
     try {
-      if (subject.kind === 'batch') return await sourceOfBatch(spool, subject.sequence);
+      if (subject.kind === 'batch') return await sourceOfBatch(store, subject.sequence);
       const { blobsDir } = this.journal;
       if (blobsDir === null) return 'the journal has no blob directory any more';
       return await sourceOfFile(join(blobsDir, subject.text));
@@ -203,7 +225,7 @@ export class JournalPipeline {
       }
     } while (this.#again && !this.#stopped);
     // One that came to nothing is not carried out behind the back of whoever asked.
-    for (const { ask, reject } of this.#asks.splice(0)) reject(notNow(ask.route));
+    for (const { ask, reject } of this.#asks.splice(0)) reject(notNow(ask));
   }
 
   async #oneTurn(): Promise<void> {
@@ -358,6 +380,7 @@ export class JournalPipeline {
         onNote: (note) => this.#sayNotes([note]),
       });
       await this.#settleRoutes(spool);
+      const store = new BatchStore(spool, config.stateDir);
       const archive =
         config.archive.keepMs > 0 && config.archive.maxBytes > 0 ? config.archive : null;
       await spool.recordArchiving(archive !== null);
@@ -369,6 +392,7 @@ export class JournalPipeline {
             journal,
             target,
             spool,
+            store,
             access,
             payloads,
             formerStreams,
@@ -397,6 +421,7 @@ export class JournalPipeline {
         this.#archive.look();
       }
       this.#spool = spool;
+      this.#store = store;
       this.#capture = capture;
       return { spool, capture };
     } catch (error) {
@@ -439,23 +464,24 @@ export class JournalPipeline {
   /** A route that left the configuration is not sent any more: what Redis has of it goes away. */
   async #retireOrphans(spool: Spool): Promise<void> {
     if (this.#orphansRetired) return;
-    const { access, payloads } = this.#p;
+    const parts = { ...this.#p, spool, store: new BatchStore(spool, this.#p.config.stateDir) };
     for (const { destination, orphaned } of spool.routes()) {
       if (!orphaned) continue;
-      await retireRoute({ access, payloads, spool }, this.journal.name, destination, destination);
+      await retireRoute(parts, this.journal.name, destination, destination);
     }
     // A kill may have come between the operator's word and its end, for routes that have no feed.
     const fed = new Set(this.#routes.map(({ destination }) => destination));
-    for (const { destination } of [...spool.unfinishedSkips()]) {
-      if (!fed.has(destination)) await finishSkips({ ...this.#p, spool }, destination);
+    for (const { destination } of [...spool.unfinishedVerdicts()]) {
+      if (!fed.has(destination)) await finishSkips(parts, destination);
     }
     this.#orphansRetired = true;
   }
 
   async #answerAsks(spool: Spool): Promise<void> {
+    const parts = { ...this.#p, spool, store: new BatchStore(spool, this.#p.config.stateDir) };
     for (const { ask, resolve, reject } of this.#asks.splice(0)) {
       const { destination } = parseRouteName(ask.route);
-      await giveUp({ ...this.#p, spool }, destination, ask).then(resolve, reject);
+      await carryOut(parts, destination, ask).then(resolve, reject);
     }
   }
 
@@ -491,8 +517,9 @@ export class JournalPipeline {
   }
 }
 
-function notNow(route: string): FerryError {
-  return new FerryError('SKIP_UNSURE', `the producer cannot look at ${route} now`, {
+function notNow({ what, route }: Ask): FerryError {
+  const code = what === 'skip' ? 'SKIP_UNSURE' : 'REPLAY_UNSURE';
+  return new FerryError(code, `the producer cannot look at ${route} now`, {
     kind: 'storage',
     hint: 'see its log: Redis may have gone away; then say it again',
   });
@@ -500,7 +527,7 @@ function notNow(route: string): FerryError {
 
 interface PendingAsk {
   ask: Ask;
-  resolve(given: GivenUp): void;
+  resolve(done: Done): void;
   reject(error: unknown): void;
 }
 

@@ -29,13 +29,21 @@ export class OperatorDesk {
       });
   }
 
+  async #answer(pipeline: JournalPipeline, ask: Ask): Promise<void> {
+    const answer = await outcome(pipeline, ask);
+    await this.#asks
+      .answer(ask.id, answer)
+      .catch((err: unknown) => this.log.debug({ err }, 'an answer did not get through'));
+  }
+
   async #lookAtAll(): Promise<void> {
     while (this.#again) {
       this.#again = false;
       for (const ask of await this.#asks.waiting()) {
         const pipeline = this.pipelineOf(parseRouteName(ask.route).journal);
         if (pipeline === null || !(await this.#asks.claim(ask.id))) continue;
-        await this.#asks.answer(ask.id, await outcome(pipeline, ask));
+        // Not waited for: a long replay is read as a whole first.
+        void this.#answer(pipeline, ask);
       }
     }
   }
@@ -43,7 +51,7 @@ export class OperatorDesk {
 
 async function outcome(pipeline: JournalPipeline, ask: Ask): Promise<AskAnswer> {
   try {
-    return { ok: true, ...(await pipeline.carryOut(ask)) };
+    return { ok: true, done: await pipeline.carryOut(ask) };
   } catch (cause) {
     const error = asError(cause);
     const known = error instanceof FerryError ? error : null;

@@ -5,7 +5,7 @@ import type { QueueAccess } from '../queue/access.js';
 import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
 import { RedisPayloads } from '../queue/payload/redisPayloads.js';
 import { SpoolPayloads } from '../queue/payload/spoolPayloads.js';
-import type { Spool } from './spool/spool.js';
+import type { BatchStore } from './batchStore.js';
 
 /** The store that the configuration asks for. */
 export function payloadsOf(config: FerryConfig, access: QueueAccess): PayloadStore {
@@ -14,9 +14,9 @@ export function payloadsOf(config: FerryConfig, access: QueueAccess): PayloadSto
     : new SpoolPayloads(config.stateDir);
 }
 
-/** A sealed batch, readable in ranges. The caller closes it. */
-export async function sourceOfBatch(spool: Spool, sequence: number): Promise<PayloadSource> {
-  const batch = await spool.openBatch(sequence);
+/** A batch of the spool or the archive, readable in ranges. The caller closes it. */
+export async function sourceOfBatch(store: BatchStore, sequence: number): Promise<PayloadSource> {
+  const batch = await store.open(sequence);
   return {
     bytes: batch.bytes,
     inode: 0,

@@ -4,15 +4,16 @@ import type { QueueAccess } from '../queue/access.js';
 import type { BatchJob } from '../queue/jobs.js';
 import { bytesInRedis } from '../queue/memory.js';
 import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
+import type { BatchStore, StoredBatch } from './batchStore.js';
 import { sourceOfBatch } from './payloadSource.js';
 import type { Spool } from './spool/spool.js';
-import type { SpoolBatch } from './spool/types.js';
 
 export interface PlacingParts {
   config: FerryConfig;
   journal: JournalConfig;
   target: RouteTarget;
   spool: Spool;
+  store: BatchStore;
   access: QueueAccess;
   payloads: PayloadStore;
 }
@@ -26,7 +27,7 @@ export interface Placed {
 /**
  * Finds the place from which workers read the batches of a route.
  *
- *     payloads: spool                          its place in the spool
+ *     payloads: spool                          its place in the spool or the archive
  *     payloads: redis, room in Redis           chunks, uploaded here
  *     larger than limits.queued, or urgent
  *       without room                           a window: the worker asks for it chunk by chunk
@@ -45,9 +46,9 @@ export class Placing {
    * @returns null: Redis has no room for it now; never when it is urgent
    * @throws FerryError REDIS_AWAY, REDIS_FULL; what reading the spool throws
    */
-  async place(batch: SpoolBatch, placed: Placed & { urgent: true }): Promise<BatchJob>;
-  async place(batch: SpoolBatch, placed: Placed): Promise<BatchJob | null>;
-  async place(batch: SpoolBatch, { generation, urgent }: Placed): Promise<BatchJob | null> {
+  async place(batch: StoredBatch, placed: Placed & { urgent: true }): Promise<BatchJob>;
+  async place(batch: StoredBatch, placed: Placed): Promise<BatchJob | null>;
+  async place(batch: StoredBatch, { generation, urgent }: Placed): Promise<BatchJob | null> {
     const { config, journal, target, spool, access } = this.#p;
     const job: BatchJob = {
       route: routeName(journal.name, target.destination),
@@ -59,7 +60,7 @@ export class Placing {
       bytes: batch.bytes,
       sha256: batch.sha256,
       sealedAtMs: batch.sealedAtMs,
-      payload: { kind: 'spool', ...batch.location },
+      payload: batch.payload,
     };
     const uploads = config.payloads === 'redis' && batch.bytes <= journal.limits.queuedBytes;
     const needs = bytesInRedis(batch, config.payloads, journal.limits.queuedBytes);
@@ -75,10 +76,10 @@ export class Placing {
   }
 
   async #upload(job: BatchJob): Promise<BatchJob['payload']> {
-    const { spool, payloads } = this.#p;
+    const { store, payloads } = this.#p;
     let source: PayloadSource | undefined;
     try {
-      source = await sourceOfBatch(spool, job.sequence);
+      source = await sourceOfBatch(store, job.sequence);
       return await payloads.put(job, source);
     } finally {
       await source?.close();

@@ -4,12 +4,14 @@ import { blobKey } from '../queue/jobs.js';
 import { blobJobId } from '../queue/keys.js';
 import type { PayloadStore } from '../queue/payload/payloadStore.js';
 import type { RouteState } from '../queue/routeOrder.js';
+import type { BatchStore } from './batchStore.js';
 import type { Spool } from './spool/spool.js';
 
 export interface RetireParts {
   access: QueueAccess;
   payloads: PayloadStore;
   spool: Spool;
+  store: BatchStore;
 }
 
 /**
@@ -17,7 +19,7 @@ export interface RetireParts {
  * worked on stays, and finds itself stale.
  */
 export async function removeJobs(
-  { access, payloads, spool }: RetireParts,
+  { access, payloads, store }: RetireParts,
   route: string,
   state: RouteState,
 ): Promise<void> {
@@ -32,7 +34,7 @@ export async function removeJobs(
     await payloads.remove(old);
   }
   // A feed that was killed may have put the next one's payload, and not yet have had it accepted.
-  const next = spool.batch(state.tail + 1);
+  const next = await store.batch(state.tail + 1);
   if (last !== null && next !== undefined) {
     await payloads.remove({ ...last, sequence: next.sequence, bytes: next.bytes });
   }
@@ -55,8 +57,11 @@ export async function retireRoute(
   const route = routeName(journal, destination);
   const state = await access.order.state(route);
   if (state === null || state.stream !== spool.stream) return false;
-  // Monotone: an older one changes nothing, and a skip is in the spool before it is in Redis.
-  await spool.recordAck(keptAs, state.head - 1);
+  // Monotone: an older one changes nothing, and a skip is in the spool before it is in Redis. But
+  // where a replay has jumped, and Redis has not, that is the place from before the replay.
+  const mark = spool.route(keptAs);
+  const jumped = mark?.replay != null && mark.generation !== state.generation;
+  if (!jumped) await spool.recordAck(keptAs, state.head - 1);
   await removeJobs(parts, route, state);
   for (const blob of spool.pendingBlobs()) {
     const id = blobJobId(route, spool.stream, blobKey(blob.link), blob.version);

@@ -9,12 +9,17 @@ import type { BatchJob } from '../queue/jobs.js';
 import type { PayloadStore } from '../queue/payload/payloadStore.js';
 import { LEASE_MS, type RouteState } from '../queue/routeOrder.js';
 import { wakeHead } from '../queue/wake.js';
-import { agrees, chainsAgree, confirmedBefore } from './agreement.js';
+import { agrees, chainsAgree, confirmedBefore, placeOf } from './agreement.js';
+import type { BatchStore, StoredBatch } from './batchStore.js';
 import { finishSkips } from './giveUp.js';
 import { Placing } from './placing.js';
+import { finishReplay } from './replay.js';
 import { removeJobs, retireRoute } from './retire.js';
 import type { Spool } from './spool/spool.js';
 import type { RouteMark } from './spool/types.js';
+
+/** Where a replay leaves batches out, each of them is a round; the next step goes on. */
+const ROUNDS_PER_STEP = 4;
 
 /** Batches that one step hands to Redis before it looks at its head again. */
 const FEED_AT_ONCE = 64;
@@ -24,6 +29,7 @@ export interface RouteFeedParts {
   journal: JournalConfig;
   target: RouteTarget;
   spool: Spool;
+  store: BatchStore;
   access: QueueAccess;
   payloads: PayloadStore;
   /** Streams that this journal had before, in this process: shared by its routes. */
@@ -38,6 +44,7 @@ export interface RouteFeedParts {
  *
  *     closed --open: as we left it--> open
  *     closed --open: lost, rewound--> generation + 1, one lease of waiting --> open
+ *     open   --replay: begins, leaves one out, ends--> generation + 1 --> open
  *     closed --open: ahead of the spool, or foreign--> new stream --> closed
  *     open   --another Redis run, or a script says "closed"--> closed
  *
@@ -51,11 +58,14 @@ export class RouteFeed {
   #openFor: string | null = null;
   #openedOnce = false;
   #saidDraining = false;
+  /** That of the spool when Redis was opened, or found to agree. */
+  #generation = 0;
   #head = 0;
   #tail = 0;
   #queuedBytes = new Map<number, number>();
   #waitsForMemory = false;
-  #isBlocked = false;
+  /** Null: not looked at since the start. */
+  #isBlocked: boolean | null = null;
   #chainDiffers = false;
   readonly #placing: Placing;
 
@@ -70,9 +80,10 @@ export class RouteFeed {
     return this.#openFor !== null && this.#openFor === this.#p.access.scripts.facts?.runId;
   }
 
-  /** Everything captured is confirmed. */
+  /** Everything captured is confirmed, and nothing is being replayed. */
   get isIdle(): boolean {
-    return this.#mark().acked >= this.#p.spool.lastSequence;
+    const { acked, replay } = this.#mark();
+    return replay === null && acked >= this.#p.spool.lastSequence;
   }
 
   /** Batches behind the head stay in the spool, because Redis has no memory for them. */
@@ -82,7 +93,19 @@ export class RouteFeed {
 
   /** As Redis said at the last step: `attempts` are used up. */
   get isBlocked(): boolean {
-    return this.#isBlocked;
+    return this.#isBlocked === true;
+  }
+
+  /** Its worker says it when it happens. A start must not leave it at that. */
+  #noteBlocked(state: RouteState | null): void {
+    const sequence = state?.blocked ?? null;
+    if (sequence !== null && this.#isBlocked === null) {
+      this.#p.log.error(
+        { route: this.route, sequence, lastError: state?.error?.code },
+        'the route is still blocked; commits gather safely until somebody says: ferry replay ROUTE, or gives the batch up: ferry skip ROUTE SEQ --reason TEXT',
+      );
+    }
+    this.#isBlocked = sequence !== null;
   }
 
   /** Redis has chained the digests of what is confirmed to another end than the spool. */
@@ -104,14 +127,15 @@ export class RouteFeed {
   async step(): Promise<void> {
     // Redis would look as if it had lost the ack of what the operator gave up.
     if (!(await finishSkips(this.#p, this.destination))) return;
-    // Twice: feeding may find out that the route has to be opened anew.
-    for (let round = 0; round < 2; round += 1) {
+    // More than once: taking over and feeding may find out that it has to be opened anew.
+    for (let round = 0; round < ROUNDS_PER_STEP; round += 1) {
       const state = await this.#p.access.order.state(this.route);
-      this.#isBlocked = state?.blocked != null;
+      this.#noteBlocked(state);
       if (!this.isOpen || !this.#agrees(state)) await this.#open(state);
       else if (this.#receiverIsAhead(state)) await this.#leaveStream(state);
       else await this.#takeOver(state);
       if (!this.isOpen) return;
+      await finishReplay(this.#p, this.destination);
       if (await this.#feed()) return;
       this.close();
     }
@@ -143,6 +167,8 @@ export class RouteFeed {
    * restored from an older copy, and numbers prove nothing any more.
    */
   #receiverIsAhead(state: RouteState): boolean {
+    // In a replay it is the operator's to find out: a new stream would end it in the middle.
+    if (this.#mark().replay !== null) return false;
     return state.error?.code === 'IDENTITY_REFUSED' && state.error.reason === 'digest-mismatch';
   }
 
@@ -153,7 +179,7 @@ export class RouteFeed {
       'the receiver holds other bytes under this number: the state directory was restored from an older copy; the journal goes on as a new stream',
     );
     await this.#newStream();
-    await this.#reset(state, this.#p.access.scripts.runId(), state.sending ? LEASE_MS : 0);
+    await this.#reset(state, this.#p.access.scripts.runId(), 0);
   }
 
   async #open(state: RouteState | null): Promise<void> {
@@ -202,9 +228,13 @@ export class RouteFeed {
         await this.#newStream();
         return this.#reset(state, facts.runId, LEASE_MS);
       }
-      const behind = state.head < mark.acked + 1 || state.tail < mark.accepted;
+      const behind = state.head < placeOf(mark).acked + 1 || state.tail < mark.accepted;
       if (!behind && state.generation === mark.generation) {
         return this.#resume(state, facts.runId);
+      }
+      // A replay jumps, and Redis has lost nothing: it knows every lease.
+      if (state.generation < mark.generation && state.run === facts.runId) {
+        return this.#reset(state, facts.runId, 0);
       }
     }
     // A worker with the older configuration may have begun a moment ago: its lease is waited out.
@@ -212,15 +242,15 @@ export class RouteFeed {
     if (renamed) return this.#reset(null, facts.runId, LEASE_MS);
     if (state === null && mark.generation === 0) return this.#reset(null, facts.runId, 0);
     const movedOn = state !== null && this.#p.formerStreams.has(state.stream);
-    if (!movedOn && (state !== null || mark.accepted > mark.acked)) {
+    if (!movedOn && (state !== null || mark.accepted > placeOf(mark).acked)) {
       await this.#audit('redis-loss', {
-        acked: mark.acked,
+        acked: placeOf(mark).acked,
         accepted: mark.accepted,
         head: state?.head ?? null,
         tail: state?.tail ?? null,
       });
       this.#p.log.warn(
-        { route: this.route, from: mark.acked + 1 },
+        { route: this.route, from: placeOf(mark).acked + 1 },
         'Redis lost this route; everything since the last recorded ack is sent again, in order',
       );
     }
@@ -255,15 +285,16 @@ export class RouteFeed {
     // Last writes that were lost may have been a lease that is still believed. One look at the
     // present server is not enough: a promoted replica may stand there alone and sync always.
     const mayHaveLost = facts.mayLose || state.mayLose;
-    if (state.head - 1 > this.#mark().acked) {
-      await spool.recordAck(this.destination, state.head - 1);
-    }
+    const waitMs = state.run !== runId && mayHaveLost ? LEASE_MS : 0;
+    await this.#recordAck(state.head - 1);
+    // A replay has jumped with that.
+    if (this.#mark().generation !== state.generation) return this.#reset(state, runId, waitMs);
     await this.#compareChains(state);
     const answer = await access.order.open({
       route: this.route,
       stream: spool.stream,
       generation: state.generation,
-      waitMs: state.run !== runId && mayHaveLost ? LEASE_MS : 0,
+      waitMs,
       intervalMs: journal.intervalMs,
       maxAttempts: journal.attempts,
       chain: this.#mark().chain,
@@ -282,16 +313,17 @@ export class RouteFeed {
     const { access, journal, spool } = this.#p;
     // What Redis still knows to be confirmed need not be sent again.
     const same = state?.stream === spool.stream && state.generation === this.#mark().generation;
-    if (same && state.head - 1 > this.#mark().acked && state.head - 1 <= spool.lastSequence) {
-      await spool.recordAck(this.destination, state.head - 1);
-    }
+    if (same && state.head - 1 <= spool.lastSequence) await this.#recordAck(state.head - 1);
     if (same) await this.#compareChains(state);
     const generation = Math.max(this.#mark().generation, state?.generation ?? 0) + 1;
     await spool.recordGeneration(this.destination, generation);
     const mark = this.#mark();
+    const place = placeOf(mark);
     if (state !== null) await removeJobs(this.#p, this.route, state);
     this.#p.onReset();
-    const repeat = await this.#owedRepeat(mark);
+    // Nothing is owed behind a jump: it comes after an ack, or after the operator's word.
+    const jumped = state?.stream === spool.stream && !same && state.run === runId;
+    const repeat = jumped ? undefined : await this.#owedRepeat(mark);
     const answer = await access.order.open({
       route: this.route,
       stream: spool.stream,
@@ -300,10 +332,17 @@ export class RouteFeed {
       intervalMs: journal.intervalMs,
       maxAttempts: journal.attempts,
       paused: mark.paused,
-      chain: mark.chain,
-      reset: { head: mark.acked + 1, previous: mark.previous, ...(repeat && { repeat }) },
+      // What is replayed is in the spool's chain already.
+      chain: mark.replay === null ? mark.chain : null,
+      reset: { head: place.acked + 1, previous: place.previous, ...(repeat && { repeat }) },
     });
-    if (answer.is === 'open') await this.#opened(runId, answer.head, answer.tail);
+    if (answer.is !== 'open') return;
+    if (mark.replay !== null) {
+      const { from, to } = mark.replay;
+      crashPoint('replay.opened');
+      this.#p.log.info({ route: this.route, from, to, next: place.acked + 1 }, 'replaying');
+    }
+    await this.#opened(runId, answer.head, answer.tail);
   }
 
   /**
@@ -311,10 +350,13 @@ export class RouteFeed {
    * may have been applied, and an older one after it would be worse.
    */
   async #owedRepeat(mark: RouteMark): Promise<{ job: BatchJob; previous: number } | undefined> {
-    if (mark.previous === 0 || mark.previous !== mark.acked) return undefined;
-    const confirmed = this.#p.spool.batch(mark.previous);
+    const { acked, previous: last } = placeOf(mark);
+    // What came before a replay was confirmed long ago, and by an older replica.
+    const beforeReplay = mark.replay !== null && last < mark.replay.from;
+    if (last === 0 || last !== acked || beforeReplay) return undefined;
+    const confirmed = await this.#p.store.batch(last);
     if (confirmed === undefined) return undefined;
-    const previous = confirmedBefore(this.#p.spool, mark, mark.previous);
+    const previous = confirmedBefore(mark, last);
     const { generation } = mark;
     const job = await this.#placing.place(confirmed, { generation, urgent: true });
     return { job, previous };
@@ -323,13 +365,28 @@ export class RouteFeed {
   async #opened(runId: string, head: number, tail: number): Promise<void> {
     this.#openFor = runId;
     this.#openedOnce = true;
+    this.#generation = this.#mark().generation;
     this.#queuedBytes.clear();
     this.#head = head;
     this.#tail = tail;
     for (let seq = head; seq <= tail; seq += 1) {
-      this.#queuedBytes.set(seq, this.#p.spool.batch(seq)?.bytes ?? 0);
+      this.#queuedBytes.set(seq, (await this.#p.store.batch(seq))?.bytes ?? 0);
     }
-    if (head - 1 > this.#mark().acked) await this.#p.spool.recordAck(this.destination, head - 1);
+    await this.#recordAck(head - 1);
+  }
+
+  /** The spool hears of it; of a replay also how much that was. */
+  async #recordAck(sequence: number): Promise<void> {
+    const { replay } = this.#mark();
+    let replayed = 0;
+    for (let seq = (replay?.acked ?? sequence) + 1; seq <= sequence; seq += 1) {
+      if (replay !== null && seq <= replay.to) {
+        replayed += this.#queuedBytes.get(seq) ?? (await this.#p.store.batch(seq))?.bytes ?? 0;
+      }
+    }
+    await this.#p.spool.recordAck(this.destination, sequence, replayed);
+    if (replay === null || this.#mark().replay !== null) return;
+    this.#p.log.info({ route: this.route, from: replay.from, to: replay.to }, 'replayed');
   }
 
   /** Writes down in the spool how far the route has come, and what the operator said meanwhile. */
@@ -339,13 +396,13 @@ export class RouteFeed {
         kind: state.paused ? 'pause' : 'resume',
       });
     }
+    if (state.head - 1 > placeOf(this.#mark()).acked) {
+      await this.#recordAck(state.head - 1);
+      crashPoint('producer.ackRecorded');
+    }
     for (let seq = this.#head; seq < state.head; seq += 1) this.#queuedBytes.delete(seq);
     this.#head = state.head;
     this.#tail = state.tail;
-    if (state.head - 1 > this.#mark().acked) {
-      await this.#p.spool.recordAck(this.destination, state.head - 1);
-      crashPoint('producer.ackRecorded');
-    }
     await this.#compareChains(state);
   }
 
@@ -374,9 +431,11 @@ export class RouteFeed {
     const { spool, access } = this.#p;
     this.#waitsForMemory = false;
     for (;;) {
+      // What was taken over may have ended a replay, or led to a batch that it leaves out.
+      if (this.#mark().generation !== this.#generation) return false;
       const fresh: { job: BatchJob; parked: boolean }[] = [];
-      while (fresh.length < FEED_AT_ONCE && this.#hasRoom()) {
-        const batch = spool.batch(this.#tail + 1);
+      while (fresh.length < FEED_AT_ONCE) {
+        const batch = await this.#next();
         if (batch === undefined) break;
         const job = await this.#placing.place(batch, {
           generation: this.#mark().generation,
@@ -408,14 +467,18 @@ export class RouteFeed {
     }
   }
 
-  #hasRoom(): boolean {
-    const { ahead, queuedBytes } = this.#p.journal.limits;
-    if (this.#tail >= this.#p.spool.lastSequence) return false;
-    if (this.#tail < this.#head) return true; // the head itself always has room
-    if (this.#tail - this.#head + 1 >= ahead) return false;
-    let queued = 0;
+  /** The next batch that Redis is to have, if there is room for it. */
+  async #next(): Promise<StoredBatch | undefined> {
+    const { spool, store, journal } = this.#p;
+    const last = placeOf(this.#mark()).through ?? spool.lastSequence;
+    if (this.#tail >= last) return undefined;
+    const isHead = this.#tail < this.#head; // it always has room
+    if (!isHead && this.#tail - this.#head + 1 >= journal.limits.ahead) return undefined;
+    const batch = await store.batch(this.#tail + 1);
+    if (batch === undefined || isHead) return batch;
+    let queued = batch.bytes;
     for (const bytes of this.#queuedBytes.values()) queued += bytes;
-    return queued + (this.#p.spool.batch(this.#tail + 1)?.bytes ?? 0) <= queuedBytes;
+    return queued <= journal.limits.queuedBytes ? batch : undefined;
   }
 
   /**

@@ -2,7 +2,7 @@ import type { TLSSocket } from 'node:tls';
 import { asError, type FerryError, systemCode } from '../common/errors.js';
 import { Deadline } from './deadline.js';
 import { addressOf, type Endpoint } from './endpoint.js';
-import { aborted, payloadStalled, wireError } from './errors.js';
+import { aborted, certificateWanted, payloadStalled, wireError } from './errors.js';
 import { HTTP_ANSWER_MAX_BYTES } from './httpAnswer.js';
 import { connectTls } from './tlsConnect.js';
 
@@ -222,6 +222,8 @@ export class Connection {
   }
 
   #resetError(error: Error): FerryError {
+    const wanted = certificateWanted(error, this.endpoint);
+    if (wanted !== null) return wanted;
     const code = systemCode(error);
     return wireError(
       'CONNECTION_RESET',

@@ -30,6 +30,8 @@ export interface Endpoint {
     extraCa?: Buffer | null;
     /** The name to check and to send as SNI instead of `host`. */
     servername: string | null;
+    /** A certificate of ours and its key, PEM, for a server that asks for one. */
+    client?: { cert: Buffer; key: Buffer } | null;
   };
   timeouts: {
     /** Name lookup, TCP connect and TLS handshake together. */

@@ -23,6 +23,11 @@ const HINTS = {
   KEY_REJECTED: 'compare the key file with the receiver’s, up to its last newline',
   STREAM_REFUSED:
     'the receiver has as many requests as its limits.connections allow, or stops; raise that, or lower connections here',
+  RECEIVER_LIMIT:
+    'goes on by itself; if it does not, raise apps[].limits at the receiver, or make room there',
+  NOT_APPLIED: 'see `ferry status` at the receiver; it is asked again at the interval',
+  CLIENT_CERTIFICATE_REFUSED:
+    'name a certificate that the server’s authority has signed: tls.cert and tls.key',
   IDENTITY_REFUSED: 'see `last` and replay from there, or start the route anew',
 } as const;
 
@@ -117,6 +122,27 @@ const NO_PROTOCOL = new Set([
   'ERR_SSL_NO_APPLICATION_PROTOCOL',
 ]);
 
+/** OpenSSL's words for a server that asks for a certificate of ours, and does not get a good one. */
+const CERTIFICATE_WANTED = new Set([
+  'ERR_SSL_TLSV13_ALERT_CERTIFICATE_REQUIRED',
+  'ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE',
+  'ERR_SSL_SSLV3_ALERT_CERTIFICATE_EXPIRED',
+  'ERR_SSL_TLSV1_ALERT_UNKNOWN_CA',
+]);
+
+/** With TLS 1.3 it comes after the handshake; null for any other error. */
+export function certificateWanted(
+  error: unknown,
+  endpoint: Pick<Endpoint, 'host' | 'port'>,
+): FerryError | null {
+  if (!CERTIFICATE_WANTED.has(systemCode(error) ?? '')) return null;
+  return wireError(
+    'CLIENT_CERTIFICATE_REFUSED',
+    `${addressOf(endpoint)} wants a certificate of ours`,
+    { cause: error },
+  );
+}
+
 /** The server is there, its certificate may be good, and it does not speak HTTP/2. */
 export function http2NotOffered(
   endpoint: Pick<Endpoint, 'host' | 'port'>,
@@ -163,6 +189,8 @@ export function connectError(
   const code = systemCode(error) ?? '';
   const where = addressOf(endpoint);
   if (NO_PROTOCOL.has(code)) return http2NotOffered(endpoint, error);
+  const wanted = certificateWanted(error, endpoint);
+  if (wanted !== null) return wanted;
   if (code === 'ECONNREFUSED') {
     return wireError('CONNECTION_REFUSED', `${where} refuses connections`, { cause: error });
   }

@@ -51,6 +51,14 @@ export function statusError(
       context: { reason, last },
     });
   }
+  const ours = reason === null ? undefined : RECEIVER_REASONS[reason];
+  if (reason !== null && ours !== undefined) {
+    const { retryAfter } = problem;
+    const again = typeof retryAfter === 'number' ? `, again in ${retryAfter} s` : '';
+    return wireError(ours, `${RECEIVER_WORDS[ours]}: ${reason}${again}`, {
+      context: { status, reason },
+    });
+  }
   const words = [`the server answered HTTP ${status}`, phrase].filter((word) => word !== '');
   const hint = STATUS_HINTS[status];
   return wireError('HTTP_ANSWER', `${words.join(' ')}${reason === null ? '' : `: ${reason}`}`, {
@@ -58,6 +66,19 @@ export function statusError(
     ...(hint === undefined ? {} : { hint }),
   });
 }
+
+/** What a receiver of ours says of itself, not of the batch: later the same batch is taken. */
+const RECEIVER_REASONS: Readonly<Record<string, 'RECEIVER_LIMIT' | 'NOT_APPLIED'>> = {
+  'too-many-requests': 'RECEIVER_LIMIT',
+  'too-many-bytes': 'RECEIVER_LIMIT',
+  'app-full': 'RECEIVER_LIMIT',
+  'not-applied': 'NOT_APPLIED',
+};
+
+const RECEIVER_WORDS = {
+  RECEIVER_LIMIT: 'the receiver’s limit for this app is reached',
+  NOT_APPLIED: 'the receiver has stored it, and its apply command fails',
+} as const;
 
 /** Where a receiver of ours says more than that it is not the replica. */
 const STATUS_HINTS: Readonly<Record<number, string>> = {
@@ -85,9 +106,9 @@ export function parseProblem(body: string): Record<string, unknown> {
 function hintFor(reason: string, last: number | null): string {
   switch (reason) {
     case 'gap':
-      return `the receiver holds this stream up to ${last}: replay from ${(last ?? 0) + 1}`;
+      return `the receiver holds this stream up to ${last}; if it was restored from a backup: ferry replay ROUTE --from ${(last ?? 0) + 1}`;
     case 'unknown-stream':
-      return 'the receiver has nothing of this stream: replay it from its first batch';
+      return 'the receiver has nothing of this stream; if it is new, or older than the stream: ferry replay ROUTE --from 1';
     case 'digest-mismatch':
       return 'the receiver holds other bytes under this number: compare both before going on';
     case 'corrupted':

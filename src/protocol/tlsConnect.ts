@@ -53,9 +53,10 @@ function tlsSocket(endpoint: Endpoint, id: string, how: ConnectHow): TLSSocket {
   try {
     secureContext = secureContextFor(endpoint);
   } catch (error) {
-    throw new FerryError('CA_INVALID', `the CA of ${endpoint.name} cannot be read as PEM`, {
+    const own = tls.client ? ', or tls.cert and tls.key do not fit' : '';
+    throw new FerryError('CA_INVALID', `the CA of ${endpoint.name} is not PEM${own}`, {
       kind: 'destination',
-      hint: 'check the file that tls.ca names',
+      hint: `check the file that tls.ca names${own}`,
       cause: error,
     });
   }

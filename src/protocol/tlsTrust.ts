@@ -15,10 +15,12 @@ const SESSIONS_MAX = 4_096;
 /** Trust changes only when an operator renews a CA; old contexts need not pile up. */
 const CONTEXTS_MAX = 64;
 
-/** What decides whom we trust: two endpoints with the same answer may share a context. */
+/** What decides whom we trust, and as whom we come: two endpoints with the same answer may share a context. */
 function trustId(tls: Endpoint['tls']): string {
-  if (!tls.verify) return 'none';
-  return `${digest(tls.ca)}/${tls.ca === null ? digest(tls.extraCa ?? null) : ''}`;
+  const client = tls.client ?? null;
+  const own = client === null ? '' : `/${digest(client.cert)}/${digest(client.key)}`;
+  if (!tls.verify) return `none${own}`;
+  return `${digest(tls.ca)}/${tls.ca === null ? digest(tls.extraCa ?? null) : ''}${own}`;
 }
 
 function digest(pem: Buffer | null): string {
@@ -31,7 +33,7 @@ function digest(pem: Buffer | null): string {
   return known;
 }
 
-/** @throws Error of Node's when the CA is not PEM */
+/** @throws Error of Node's when the CA is not PEM, or certificate and key of ours do not fit */
 export function secureContextFor({ tls }: Pick<Endpoint, 'tls'>): SecureContext {
   const id = trustId(tls);
   let context = contexts.get(id);
@@ -41,6 +43,7 @@ export function secureContextFor({ tls }: Pick<Endpoint, 'tls'>): SecureContext 
     context = createSecureContext({
       minVersion: 'TLSv1.2',
       ...(tls.verify && trusted !== null ? { ca: trusted } : {}),
+      ...(tls.client ?? {}),
     });
     forgetOldest(contexts, CONTEXTS_MAX);
     contexts.set(id, context);

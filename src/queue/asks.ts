@@ -9,19 +9,37 @@ import type { ScriptConnection } from './scriptConnection.js';
  *     put --claimed by the producer--> carried out --> answered
  *      +--withdrawn by the command
  *
- * Whoever removes an ask has it, and one whose command was killed is gone with its patience. So one that is withdrawn is never carried out later, and one whose
- * producer died before it wrote anything down is gone.
+ * Whoever removes an ask has it, and one whose command was killed is gone with its patience. So one
+ * that is withdrawn is never carried out later, and one whose producer died before it wrote
+ * anything down is gone.
  */
-export interface Ask {
+export type Ask = SkipAsk | ReplayAsk;
+
+interface AskOf<What extends string> {
   /** Random; the answer goes by it. */
   id: string;
   route: string;
-  what: 'skip';
+  what: What;
+  /** The user who said so. */
+  by: string;
+}
+
+export interface SkipAsk extends AskOf<'skip'> {
   /** The blocked batch; null: all that waits for an orphaned route. */
   sequence: number | null;
   reason: string;
-  /** The user who said so. */
-  by: string;
+}
+
+/** Delivered batches are to go out again; see `producers/replay.ts`. */
+export interface ReplayAsk extends AskOf<'replay'> {
+  /** Null: the replay that goes on is to be ended. */
+  from: number | null;
+  /** Null: the last delivered one. */
+  to: number | null;
+  /** Given-up batches that go out all the same. */
+  named: readonly number[];
+  /** Only say what would be sent. */
+  dry: boolean;
 }
 
 /** What was given up. */
@@ -32,8 +50,26 @@ export interface GivenUp {
   kept: string | null;
 }
 
+/** What a replay sends, or what is left of one that was ended. */
+export interface Replayed {
+  from: number;
+  to: number;
+  batches: number;
+  bytes: number;
+  /** When the first and the last of them were captured, ms since the epoch; 0: not known. */
+  firstSealedAtMs: number;
+  lastSealedAtMs: number;
+  /** Given-up batches in between that are not sent. */
+  leftOut: number;
+  /** Batches that wait behind it. */
+  waiting: number;
+}
+
+/** What comes of an ask. */
+export type Done<A extends Ask = Ask> = A extends SkipAsk ? GivenUp : Replayed;
+
 export type AskAnswer =
-  | ({ ok: true } & GivenUp)
+  | { ok: true; done: Done }
   | { ok: false; code: string; kind: ErrorKind; message: string; hint: string };
 
 /** A producer that runs claims an ask within this: it looks every 5 s, and when it is told. */

@@ -50,6 +50,8 @@ export const YOUNG_BLOB_MS = 2_000;
 export type PayloadPlace =
   /** In the producer's state directory: a range of a file of the journal's spool. */
   | { kind: 'spool'; file: string; offset: number }
+  /** The same of the journal's archive: a batch that was delivered before. */
+  | { kind: 'archive'; file: string; offset: number }
   /** In Redis: so many chunks of `CHUNK_BYTES`, under `prefix` + number. */
   | { kind: 'chunks'; count: number; prefix: string }
   /** Too large for Redis: read from the producer through a window of chunks. */

@@ -82,14 +82,20 @@ export interface OpenRequest {
   route: string;
   stream: string;
   generation: number;
-  /** Before the first begin: a lease from before a loss of Redis may still be alive. */
+  /**
+   * Before the first begin: a lease from before a loss of Redis may still be alive. One that Redis
+   * knows of is waited for in any case.
+   */
   waitMs: number;
   intervalMs: number;
   /** 0: for ever. */
   maxAttempts: number;
   paused?: boolean;
-  /** Of what the spool knows to be confirmed, through `previous`. Default: one that covers nothing. */
-  chain?: Chain;
+  /**
+   * Of what the spool knows to be confirmed, through `previous`. Default: one that covers nothing.
+   * Null: it is not to be chained on.
+   */
+  chain?: Chain | null;
   /** Absent: the route must be just as described (resume). */
   reset?: {
     head: number;
@@ -178,7 +184,9 @@ export class RouteOrder {
         r.reset?.repeat === undefined ? '' : JSON.stringify(r.reset.repeat.job),
         r.reset?.repeat?.previous ?? 0,
         Number(this.#scripts.facts?.mayLose ?? true),
-        chainText(r.chain ?? beginChain(r.reset?.head ?? 1, r.reset?.previous)),
+        r.chain === null
+          ? ''
+          : chainText(r.chain ?? beginChain(r.reset?.head ?? 1, r.reset?.previous)),
       ],
     );
     return is === 'open'

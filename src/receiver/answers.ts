@@ -11,6 +11,8 @@ export interface Answer {
   oldStatus: number | null;
   /** What is held of the sender's stream; with 409 and 422 only. */
   last?: number;
+  /** After so many seconds it may be taken; with the limits of an app only. */
+  retryAfter?: number;
 }
 
 /** Of the old wire's answers; HTTP/2 has none. */
@@ -20,7 +22,9 @@ const PHRASES: Readonly<Record<number, string>> = {
   404: 'Not Found',
   409: 'Conflict',
   413: 'Content Too Large',
+  429: 'Too Many Requests',
   503: 'Service Unavailable',
+  507: 'Insufficient Storage',
 };
 
 /** @param oldStatus left out: the same as over HTTP/2 */
@@ -41,6 +45,9 @@ export const ANSWERS = {
   cut: answer('cut', 400),
   storage: answer('storage', 503),
   'disk-full': answer('storage', 507, 503),
+  // Stored, and the apply command that is to be waited for has failed.
+  'not-applied': answer('not-applied', 503),
+  'app-full': answer('app-full', 507),
   // Over HTTP/2 only.
   'no-key': answer('no-key', 401, null),
   method: answer('method', 405, null),
@@ -56,6 +63,11 @@ export function refusedIdentity(reason: RefusalReason, last: number): Answer {
   return { ...answer(reason, reason === 'corrupted' ? 422 : 409, 409), last };
 }
 
+/** The answer when an app is beyond one of its rates. */
+export function limited(reason: 'too-many-requests' | 'too-many-bytes', waitMs: number): Answer {
+  return { ...answer(reason, 429), retryAfter: Math.ceil(waitMs / 1_000) };
+}
+
 /** The answer when what was received could not be stored. */
 export function storageFailed(error: unknown): Answer {
   if (!(error instanceof FerryError)) return ANSWERS.storage;
@@ -64,8 +76,13 @@ export function storageFailed(error: unknown): Answer {
 }
 
 /** The body that says why: `application/problem+json` (RFC 9457). */
-export function problemOf({ reason, last }: Answer, status: number): string {
-  const body = { status, reason, ...(last === undefined ? {} : { last }) };
+export function problemOf({ reason, last, retryAfter }: Answer, status: number): string {
+  const body = {
+    status,
+    reason,
+    ...(last === undefined ? {} : { last }),
+    ...(retryAfter === undefined ? {} : { retryAfter }),
+  };
   return `${JSON.stringify(body)}\n`;
 }
 
@@ -78,6 +95,7 @@ export function oldWireAnswer(given: Answer): string | null {
     `HTTP/1.0 ${oldStatus} ${PHRASES[oldStatus]}`,
     'Content-Type: application/problem+json',
     `Content-Length: ${Buffer.byteLength(json)}`,
+    ...(given.retryAfter === undefined ? [] : [`Retry-After: ${given.retryAfter}`]),
     '',
     json,
   ].join('\r\n');

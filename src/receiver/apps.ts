@@ -3,13 +3,16 @@ import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { FerryError, systemCode } from '../common/errors.js';
 import type { FileSystem } from '../common/fileSystem.js';
+import type { ReceiverMeter } from '../common/meter.js';
 import type { ReceiverApp } from '../config/model.js';
+import { AppLimits } from './appLimits.js';
 import { Applier } from './apply.js';
 import { BatchStore } from './batchStore.js';
 import { BlobStore } from './blobStore.js';
 import { makeFolder } from './dataFolder.js';
 import { KeySet } from './keys.js';
 import { isSafeAppName } from './names.js';
+import { StoredBytes } from './storedBytes.js';
 
 const NEWLINE = 0x0a;
 const ANY = '*';
@@ -18,11 +21,29 @@ const ANY = '*';
 export interface OpenApp {
   batches: BatchStore;
   blobs: BlobStore;
+  limits: AppLimits;
+  /** Where `T` waits for the apply command; null: it does not. */
+  ackWhenApplied: Applier | null;
+}
+
+/** How an app stands: the last batch that is stored, and the last that is applied. */
+export interface AppState {
+  app: string;
+  stored: number;
+  /** Null: there is no apply command. */
+  applied: number | null;
 }
 
 interface Known {
   keys: KeySet;
-  apply: readonly string[] | null;
+  config: ReceiverApp;
+}
+
+export interface AppsParts {
+  dataDir: string;
+  fs: FileSystem;
+  meter: ReceiverMeter;
+  log: Logger;
 }
 
 /**
@@ -30,44 +51,41 @@ interface Known {
  * app of `*` gets its folder only after its sender has proved a key.
  */
 export class Apps {
-  readonly #known: ReadonlyMap<string, Known>;
-  readonly #dataDir: string;
-  readonly #fs: FileSystem;
-  readonly #log: Logger;
+  #known: ReadonlyMap<string, Known>;
+  readonly #parts: AppsParts;
   readonly #open = new Map<string, Promise<OpenApp>>();
-  readonly #appliers: Applier[] = [];
+  readonly #appliers = new Map<string, Applier>();
+  readonly #stores = new Map<string, BatchStore>();
 
-  private constructor(
-    known: ReadonlyMap<string, Known>,
-    dataDir: string,
-    fs: FileSystem,
-    log: Logger,
-  ) {
+  private constructor(known: ReadonlyMap<string, Known>, parts: AppsParts) {
     this.#known = known;
-    this.#dataDir = dataDir;
-    this.#fs = fs;
-    this.#log = log;
+    this.#parts = parts;
   }
 
   /**
    * Reads the key files and opens the named apps, recovering what a crash left.
    * @throws FerryError APP_NAME_INVALID, KEY_FILE_MISSING, KEY_WITHOUT_NEWLINE, INDEX_DAMAGED
    */
-  static async load(
-    configured: readonly ReceiverApp[],
-    dataDir: string,
-    fs: FileSystem,
-    log: Logger,
-  ): Promise<Apps> {
-    const known = new Map<string, Known>();
-    for (const app of configured) {
-      if (app.name !== ANY && !isSafeAppName(app.name)) throw nameInvalid(app.name);
-      const keys = await Promise.all(app.keys.map((path) => readKey(path, app.name)));
-      known.set(app.name, { keys: new KeySet(keys), apply: app.apply });
-    }
-    const apps = new Apps(known, dataDir, fs, log);
+  static async load(configured: readonly ReceiverApp[], parts: AppsParts): Promise<Apps> {
+    const apps = new Apps(await readKeys(configured), parts);
     for (const { name } of configured) if (name !== ANY) await apps.open(name);
     return apps;
+  }
+
+  /**
+   * Reads the key files again, for requests from now on.
+   * @throws FerryError KEY_FILE_MISSING, KEY_WITHOUT_NEWLINE: the keys are as they were
+   */
+  async reloadKeys(): Promise<void> {
+    this.#known = await readKeys([...this.#known.values()].map(({ config }) => config));
+  }
+
+  /** Of the apps that are open. */
+  *states(): Iterable<AppState> {
+    for (const [app, store] of this.#stores) {
+      const applied = this.#appliers.get(app)?.applied ?? null;
+      yield { app, stored: store.lastNumber, applied };
+    }
   }
 
   /** Who may send to this app; null: there is no such app. */
@@ -88,7 +106,7 @@ export class Apps {
 
   /** @param killAfterMs how long a running apply command may take yet */
   async close(killAfterMs: number): Promise<void> {
-    await Promise.all(this.#appliers.map((applier) => applier.stop(killAfterMs)));
+    await Promise.all([...this.#appliers.values()].map((applier) => applier.stop(killAfterMs)));
     for (const opening of this.#open.values()) {
       const app = await opening.catch(() => null);
       await app?.batches.close();
@@ -101,14 +119,19 @@ export class Apps {
   }
 
   async #openNow(app: string): Promise<OpenApp> {
-    const folder = join(this.#dataDir, app);
-    for (const name of ['batches', 'blobs', 'tmp']) await makeFolder(this.#fs, join(folder, name));
-    const batches = await BatchStore.open(folder, this.#fs);
+    const config = this.#find(app)?.config;
+    if (config === undefined) throw new Error(`the app ${app} is not configured`);
+    const { fs } = this.#parts;
+    const folder = join(this.#parts.dataDir, app);
+    for (const name of ['batches', 'blobs', 'tmp']) await makeFolder(fs, join(folder, name));
+    const batches = await BatchStore.open(folder, fs);
     let blobs: BlobStore | null = null;
     try {
-      blobs = await BlobStore.open(folder, this.#fs);
-      await this.#startApplier(app, folder, batches);
-      return { batches, blobs };
+      blobs = await BlobStore.open(folder, fs);
+      const limits = await openLimits(config.limits, folder);
+      const applier = await this.#startApplier(app, folder, config, batches);
+      this.#stores.set(app, batches);
+      return { batches, blobs, limits, ackWhenApplied: config.ack === 'applied' ? applier : null };
     } catch (error) {
       await batches.close();
       await blobs?.close();
@@ -116,21 +139,45 @@ export class Apps {
     }
   }
 
-  async #startApplier(app: string, folder: string, batches: BatchStore): Promise<void> {
-    const command = this.#find(app)?.apply ?? null;
-    if (command !== null) {
-      const applier = await Applier.start({
-        app,
-        folder,
-        command,
-        store: batches,
-        fs: this.#fs,
-        log: this.#log,
-      });
-      this.#appliers.push(applier);
-      batches.onStored = () => applier.notify();
-    }
+  async #startApplier(
+    app: string,
+    folder: string,
+    config: ReceiverApp,
+    store: BatchStore,
+  ): Promise<Applier | null> {
+    if (config.apply === null) return null;
+    const { fs, meter, log } = this.#parts;
+    const applier = await Applier.start({
+      app,
+      folder,
+      command: config.apply,
+      store,
+      fs,
+      meter,
+      log,
+    });
+    this.#appliers.set(app, applier);
+    store.onStored = () => applier.notify();
+    return applier;
   }
+}
+
+async function openLimits(limits: ReceiverApp['limits'], folder: string): Promise<AppLimits> {
+  const { storedBytes } = limits;
+  if (storedBytes === null) return new AppLimits(limits, null);
+  const folders = ['batches', 'blobs'].map((name) => join(folder, name));
+  return new AppLimits(limits, await StoredBytes.measure(storedBytes, folders));
+}
+
+async function readKeys(configured: readonly ReceiverApp[]): Promise<Map<string, Known>> {
+  const known = new Map<string, Known>();
+  for (const config of configured) {
+    const { name } = config;
+    if (name !== ANY && !isSafeAppName(name)) throw nameInvalid(name);
+    const keys = await Promise.all(config.keys.map((path) => readKey(path, name)));
+    known.set(name, { keys: new KeySet(keys), config });
+  }
+  return known;
 }
 
 async function readKey(path: string, app: string): Promise<Buffer> {

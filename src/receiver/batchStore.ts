@@ -12,7 +12,7 @@ import { SharedTask } from './writing.js';
 
 export type Verdict =
   | { is: 'stored'; number: number }
-  | { is: 'duplicate' }
+  | { is: 'duplicate'; number: number }
   | { is: 'refused'; reason: RefusalReason; last: number };
 
 interface Waiting {
@@ -112,7 +112,7 @@ export class BatchStore {
 
   /** What would become of a batch as things are; the verdict is decided again at the commit. */
   async foresee(claim: Claim): Promise<Decision> {
-    return this.#decide(claim, null, new Map());
+    return (await this.#decide(claim, null, new Map())).decision;
   }
 
   /** A part to receive into. */
@@ -197,8 +197,9 @@ export class BatchStore {
   ): Promise<Verdict> {
     const { claim, incoming, sha256, bytes } = one;
     if (claim !== null) {
-      const decision = await this.#decide(claim, sha256, staged);
-      if (decision.is !== 'store') return decision;
+      const { decision, held } = await this.#decide(claim, sha256, staged);
+      if (decision.is === 'refused') return decision;
+      if (decision.is === 'duplicate') return { is: 'duplicate', number: held?.number ?? 0 };
     }
     if (!incoming.kept) throw new Error('a batch to be stored was not kept');
     const record: BatchRecord = {
@@ -224,11 +225,11 @@ export class BatchStore {
     claim: Claim,
     sha256: string | null,
     staged: ReadonlyMap<string, BatchRecord>,
-  ): Promise<Decision> {
+  ): Promise<{ decision: Decision; held: Held | null }> {
     const { stream, sequence } = claim;
     const last = staged.get(stream)?.sequence ?? this.#streams.last(stream);
     const held = await this.#held(stream, sequence, staged);
-    return decideBatch(claim, last, held?.sha256 ?? null, sha256);
+    return { decision: decideBatch(claim, last, held?.sha256 ?? null, sha256), held };
   }
 
   /** Behind what the sender has confirmed: it may have given up what we took all the same. */
@@ -247,7 +248,7 @@ export class BatchStore {
     staged: ReadonlyMap<string, BatchRecord>,
   ): Promise<Held | null> {
     const inGroup = staged.get(`${stream}.${sequence}`);
-    if (inGroup?.chain !== undefined) return { sha256: inGroup.sha256, chain: inGroup.chain };
+    if (inGroup?.chain !== undefined) return { ...inGroup, chain: inGroup.chain };
     const held = this.#streams.held(stream, sequence);
     return held === 'unknown' ? this.#heldInIndex(stream, sequence) : held;
   }

@@ -1,13 +1,8 @@
-import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { tryLock, unlock } from 'fs-native-extensions';
 import { FerryError, systemCode } from '../common/errors.js';
 import type { FileSystem } from '../common/fileSystem.js';
-
-/** Node's `ticketKeys`: name, HMAC and AES key. */
-const TICKET_KEYS_BYTES = 48;
 
 /** Above a folder that was there already; more of them than any start makes in one go. */
 const LEVELS_SYNCED_MIN = 2;
@@ -31,6 +26,9 @@ export async function makeFolder(fs: FileSystem, path: string): Promise<void> {
   }
 }
 
+/** Its name in the data folder. */
+export const LOCK_NAME = 'receiver.lock';
+
 /**
  * One receiver per data folder, by a lock that ends with the process however it ends.
  * @throws FerryError DATA_FOLDER_BUSY
@@ -39,7 +37,7 @@ export async function lockDataFolder(
   fs: FileSystem,
   folder: string,
 ): Promise<{ release(): Promise<void> }> {
-  const path = join(folder, 'receiver.lock');
+  const path = join(folder, LOCK_NAME);
   const handle = await fs.open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
   if (!tryLock(handle.fd)) {
     await handle.close();
@@ -54,27 +52,4 @@ export async function lockDataFolder(
       await handle.close();
     },
   };
-}
-
-/** The keys of session tickets, kept so that senders resume their sessions across our restarts. */
-export async function ticketKeys(fs: FileSystem, folder: string): Promise<Buffer> {
-  const path = join(folder, 'ticket.keys');
-  const handle = await fs.open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
-  try {
-    const known = await readAll(handle);
-    if (known.length === TICKET_KEYS_BYTES) return known;
-    const fresh = randomBytes(TICKET_KEYS_BYTES);
-    await handle.truncate(0);
-    await handle.write(fresh, 0, fresh.length, 0);
-    await handle.sync();
-    return fresh;
-  } finally {
-    await handle.close();
-  }
-}
-
-async function readAll(handle: FileHandle): Promise<Buffer> {
-  const buffer = Buffer.alloc(TICKET_KEYS_BYTES + 1);
-  const { bytesRead } = await handle.read(buffer, 0, buffer.length, 0);
-  return buffer.subarray(0, bytesRead);
 }

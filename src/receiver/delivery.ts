@@ -2,24 +2,30 @@ import type { ReceiverMeter } from '../common/meter.js';
 import type { ReceiverConfig } from '../config/model.js';
 import { ANSWERS, type Answer, refusedIdentity } from './answers.js';
 import type { Apps, OpenApp } from './apps.js';
-import type { BatchStore } from './batchStore.js';
-import type { BlobClaim, BlobStore } from './blobStore.js';
-import type { Claim, RefusalReason } from './identity.js';
+import type { BlobClaim } from './blobStore.js';
+import type { Claim } from './identity.js';
 import type { Incoming } from './incoming.js';
 import type { Announced, RequestHead } from './request.js';
+import type { Room } from './storedBytes.js';
 
 /** What one request delivers, from its announcement to its commit. */
 export interface Delivery {
   /** False: the dialect knows no answer for it. */
   readonly answered: boolean;
+  /** A limit of the app holds it back at this moment. */
+  readonly isPaced: boolean;
   /** For the log. */
   readonly description: Readonly<Record<string, unknown>>;
   /** @returns a refusal when a limit is exceeded */
   write(data: Buffer): Promise<Answer | null>;
-  /** Durable when it resolves with null. @throws FerryError STORE_FAILED, BLOB_PATH_REFUSED */
-  commit(): Promise<{ reason: RefusalReason; last: number } | null>;
+  /**
+   * Durable when it resolves with null; with `ack: applied` also applied.
+   * @returns why it may not be confirmed
+   * @throws FerryError STORE_FAILED, BLOB_PATH_REFUSED
+   */
+  commit(): Promise<Answer | null>;
   discard(): Promise<void>;
-  /** Says what it was, once it is committed. */
+  /** Says what it was, once its commit is over. */
   count(meter: ReceiverMeter, app: string): void;
 }
 
@@ -28,85 +34,146 @@ export interface DeliveryParts {
   limits: ReceiverConfig['limits'];
 }
 
+type Opened = { delivery: Delivery } | { refused: Answer };
+
+/** What deliveries of both kinds need. */
+interface Request {
+  app: OpenApp;
+  head: RequestHead;
+  maxBytes: number;
+  /** The client is gone, or has got its answer. */
+  left: AbortSignal;
+}
+
 /** Opens the place for a body, unless limits or identity forbid it already. */
 export async function openDelivery(
   parts: DeliveryParts,
   head: RequestHead,
   body: Announced,
-): Promise<{ delivery: Delivery } | { refused: Answer }> {
+  left: AbortSignal,
+): Promise<Opened> {
   const { maxBatchBytes, maxBlobBytes } = parts.limits;
-  const max = (body.kind === 'batch' ? maxBatchBytes : maxBlobBytes) ?? Number.POSITIVE_INFINITY;
-  if ((body.bytes ?? 0) > max) return { refused: ANSWERS['too-large'] };
+  const maxBytes = (body.kind === 'batch' ? maxBatchBytes : maxBlobBytes) ?? Infinity;
+  if ((body.bytes ?? 0) > maxBytes) return { refused: ANSWERS['too-large'] };
   const app = await parts.apps.open(head.app);
+  const refused = app.limits.admit();
+  if (refused !== null) return { refused };
+  const request: Request = { app, head, maxBytes, left };
   return body.kind === 'batch'
-    ? openBatch(app, head, body.bytes)
-    : openBlob(app, head, body.path, body.bytes, max);
+    ? openBatch(request, body.bytes)
+    : openBlob(request, body.path, body.bytes);
 }
 
-async function openBatch(
-  { batches }: OpenApp,
-  head: RequestHead,
-  bytes: number,
-): Promise<{ delivery: Delivery } | { refused: Answer }> {
-  const claim: Claim | null = head.identity?.kind === 'batch' ? head.identity : null;
+async function openBatch(request: Request, bytes: number): Promise<Opened> {
+  const { batches } = request.app;
+  const { identity } = request.head;
+  const claim = identity?.kind === 'batch' ? identity : null;
   if (bytes === 0) {
     if (claim !== null) return { refused: refusedIdentity('empty', 0) };
     // bin/ssl's peers answer an empty journal with `T` too; there is nothing to keep.
-    return { delivery: new BatchDelivery(batches, null, null, null) };
+    return { delivery: new BatchDelivery(request, null, null, null) };
   }
   const foreseen = claim === null ? { is: 'store' as const } : await batches.foresee(claim);
   if (foreseen.is === 'refused') {
     return { refused: refusedIdentity(foreseen.reason, foreseen.last) };
   }
-  const incoming = foreseen.is === 'store' ? await batches.begin() : batches.beginUnkept();
-  return { delivery: new BatchDelivery(batches, incoming, claim, head.sha256) };
+  const place = await openPlace(request, foreseen.is === 'store', bytes, batches);
+  if (place === null) return { refused: ANSWERS['app-full'] };
+  return { delivery: new BatchDelivery(request, place.incoming, place.room, claim) };
 }
 
-async function openBlob(
-  { blobs }: OpenApp,
-  head: RequestHead,
-  path: string,
-  bytes: number | null,
-  max: number,
-): Promise<{ delivery: Delivery }> {
-  const claim: BlobClaim | null = head.identity?.kind === 'blob' ? head.identity : null;
+async function openBlob(request: Request, path: string, bytes: number | null): Promise<Opened> {
+  const { blobs } = request.app;
+  const { identity } = request.head;
+  const claim = identity?.kind === 'blob' ? identity : null;
   const known = claim !== null && blobs.foresee(path, claim) === 'duplicate';
-  const incoming = known ? blobs.beginUnkept() : await blobs.begin();
-  return { delivery: new BlobDelivery(blobs, incoming, path, claim, head.sha256, bytes, max) };
+  const place = await openPlace(request, !known, bytes, blobs);
+  if (place === null) return { refused: ANSWERS['app-full'] };
+  return { delivery: new BlobDelivery(request, place.incoming, place.room, path, claim, bytes) };
 }
 
-class BatchDelivery implements Delivery {
+/** Room and a temporary file for what is to be kept; null: there is no room. */
+async function openPlace(
+  { app }: Request,
+  keep: boolean,
+  bytes: number | null,
+  store: { begin(): Promise<Incoming>; beginUnkept(): Incoming },
+): Promise<{ incoming: Incoming; room: Room | null } | null> {
+  if (!keep) return { incoming: store.beginUnkept(), room: null };
+  const { room } = app.limits;
+  const reserved = room === null ? null : await room.reserve(bytes ?? 0);
+  if (room !== null && reserved === null) return null;
+  try {
+    return { incoming: await store.begin(), room: reserved };
+  } catch (error) {
+    reserved?.release(false);
+    throw error;
+  }
+}
+
+/** What is the same for batches and blobs: the app's rate, and the end. */
+abstract class Receiving {
+  #paced = false;
+
+  constructor(
+    protected readonly request: Request,
+    protected readonly incoming: Incoming | null,
+    protected readonly room: Room | null,
+  ) {}
+
+  get isPaced(): boolean {
+    return this.#paced;
+  }
+
+  async write(data: Buffer): Promise<Answer | null> {
+    await this.incoming?.write(data);
+    this.#paced = true;
+    await this.request.app.limits.pace(data.length, this.request.left);
+    this.#paced = false;
+    return null;
+  }
+
+  async discard(): Promise<void> {
+    this.room?.release(false);
+    await this.incoming?.discard();
+  }
+}
+
+class BatchDelivery extends Receiving implements Delivery {
   readonly answered = true;
   #description: Readonly<Record<string, unknown>> = {};
   #verdict: 'stored' | 'duplicate' | null = null;
 
   constructor(
-    private readonly batches: BatchStore,
-    private readonly incoming: Incoming | null,
+    request: Request,
+    incoming: Incoming | null,
+    room: Room | null,
     private readonly claim: Claim | null,
-    private readonly sha256: string | null,
-  ) {}
+  ) {
+    super(request, incoming, room);
+  }
 
   get description(): Readonly<Record<string, unknown>> {
     return this.#description;
   }
 
-  async write(data: Buffer): Promise<null> {
-    await this.incoming?.write(data);
-    return null;
-  }
-
-  async commit(): Promise<{ reason: RefusalReason; last: number } | null> {
-    if (this.incoming === null) return null;
+  async commit(): Promise<Answer | null> {
     const { claim, incoming } = this;
-    const verdict = await this.batches.commit(incoming, claim, this.sha256);
-    this.#verdict = verdict.is === 'refused' ? null : verdict.is;
+    if (incoming === null) return null;
+    const { app, head, left } = this.request;
+    const verdict = await app.batches.commit(incoming, claim, head.sha256);
     this.#description = { batch: verdict, bytes: incoming.bytes, sequence: claim?.sequence };
-    return verdict.is === 'refused' ? verdict : null;
-  }
-
-  async discard(): Promise<void> {
-    await this.incoming?.discard();
+    if (verdict.is === 'refused') return refusedIdentity(verdict.reason, verdict.last);
+    this.#verdict = verdict.is;
+    this.room?.release(verdict.is === 'stored');
+    if (app.ackWhenApplied === null) return null;
+    // Who is known by his identity may come again and wait on; from others a batch that comes again
+    // is a new one, so these are kept waiting.
+    const end = await app.ackWhenApplied.whenApplied(verdict.number, {
+      left,
+      untilFailed: claim !== null,
+    });
+    return end === 'applied' ? null : ANSWERS['not-applied'];
   }
 
   count(meter: ReceiverMeter, app: string): void {
@@ -115,19 +182,19 @@ class BatchDelivery implements Delivery {
   }
 }
 
-class BlobDelivery implements Delivery {
+class BlobDelivery extends Receiving implements Delivery {
   readonly answered: boolean;
   #verdict: 'stored' | 'duplicate' | 'corrupted' | null = null;
 
   constructor(
-    private readonly blobs: BlobStore,
-    private readonly incoming: Incoming,
+    request: Request,
+    protected override readonly incoming: Incoming,
+    room: Room | null,
     private readonly path: string,
     private readonly claim: BlobClaim | null,
-    private readonly sha256: string | null,
     bytes: number | null,
-    private readonly max: number,
   ) {
+    super(request, incoming, room);
     this.answered = bytes !== null;
   }
 
@@ -135,21 +202,19 @@ class BlobDelivery implements Delivery {
     return { blob: this.path, bytes: this.incoming.bytes, version: this.claim?.version };
   }
 
-  async write(data: Buffer): Promise<Answer | null> {
-    // Without an announced length the limit shows only on the way.
-    if (this.incoming.bytes + data.length > this.max) return ANSWERS['too-large'];
-    await this.incoming.write(data);
-    return null;
+  override async write(data: Buffer): Promise<Answer | null> {
+    // Without an announced length the limits show only on the way.
+    if (this.incoming.bytes + data.length > this.request.maxBytes) return ANSWERS['too-large'];
+    if (!this.answered && this.room?.grow(data.length) === false) return ANSWERS['app-full'];
+    return super.write(data);
   }
 
-  async commit(): Promise<{ reason: RefusalReason; last: number } | null> {
-    const verdict = await this.blobs.commit(this.incoming, this.path, this.claim, this.sha256);
+  async commit(): Promise<Answer | null> {
+    const { app, head } = this.request;
+    const verdict = await app.blobs.commit(this.incoming, this.path, this.claim, head.sha256);
     this.#verdict = verdict;
-    return verdict === 'corrupted' ? { reason: 'corrupted', last: 0 } : null;
-  }
-
-  discard(): Promise<void> {
-    return this.incoming.discard();
+    this.room?.release(verdict === 'stored');
+    return verdict === 'corrupted' ? refusedIdentity('corrupted', 0) : null;
   }
 
   count(meter: ReceiverMeter, app: string): void {

@@ -7,7 +7,20 @@ import type { FileSystem } from '../common/fileSystem.js';
 import { writeFully } from './writing.js';
 
 /** Data is gathered up to this before it is written: TLS hands out 16 KiB at a time. */
-const WRITE_BYTES = 512 * 1024;
+const WRITE_MAX_BYTES = 512 * 1024;
+const WRITE_MIN_BYTES = 16 * 1024;
+
+/** What all connections of the process together may gather; the more there are, the less each. */
+const GATHERED_MAX_BYTES = 64 * 1024 * 1024;
+
+/** How many are being received now. */
+let receiving = 0;
+
+/** Each has two gatherings: one that is filled, one that is written. */
+function writeBytes(): number {
+  const share = GATHERED_MAX_BYTES / (2 * receiving);
+  return Math.max(WRITE_MIN_BYTES, Math.min(WRITE_MAX_BYTES, share));
+}
 
 /** Names of parts are never used again, also not by a later process: records hold them for ever. */
 const namePrefix = randomBytes(12).toString('hex');
@@ -40,6 +53,7 @@ export class Incoming {
     this.#folder = folder;
     this.name = name;
     this.#handle = handle;
+    if (handle !== null) receiving += 1;
   }
 
   /** A new file, mode 0600, in a folder on the same file system as its final place. */
@@ -74,7 +88,7 @@ export class Incoming {
     if (this.#handle === null) return;
     this.#gathered.push(data);
     this.#gatheredBytes += data.length;
-    if (this.#gatheredBytes >= WRITE_BYTES) await this.#flush();
+    if (this.#gatheredBytes >= writeBytes()) await this.#flush();
   }
 
   /**
@@ -124,6 +138,7 @@ export class Incoming {
   async #close(): Promise<void> {
     if (!this.#open) return;
     this.#open = false;
+    if (this.#handle !== null) receiving -= 1;
     await this.#handle?.close();
   }
 }

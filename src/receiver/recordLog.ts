@@ -7,6 +7,8 @@ import type { FileSystem } from '../common/fileSystem.js';
 import { writeFully } from './writing.js';
 
 const READ_BYTES = 1024 * 1024;
+/** Doubled until a whole line is found. */
+const LAST_READ_BYTES = 64 * 1024;
 const NEWLINE = 0x0a;
 const CRC_DIGITS = 8;
 
@@ -82,6 +84,23 @@ export class RecordLog<R> {
     }
   }
 
+  /** The last durable record, read from the end; null: there is none. Whole as `scan` is. */
+  static async last<R>(path: string, fs: FileSystem): Promise<R | null> {
+    const handle = await fs.open(path, constants.O_RDONLY);
+    try {
+      const { size } = await handle.stat();
+      for (let bytes = LAST_READ_BYTES; ; bytes *= 2) {
+        const from = Math.max(0, size - bytes);
+        const tail = Buffer.alloc(size - from);
+        await handle.read(tail, 0, tail.length, from);
+        const record = lastIn<R>(tail);
+        if (record !== null || from === 0) return record;
+      }
+    } finally {
+      await handle.close();
+    }
+  }
+
   /** True when a failed write could not be taken back: what is on disk is unknown. */
   get broken(): boolean {
     return this.#broken !== null;
@@ -129,6 +148,18 @@ export class RecordLog<R> {
 
 function crc(json: Buffer): string {
   return crc32(json).toString(16).padStart(CRC_DIGITS, '0');
+}
+
+/** The last record of the last good line; the first line may be cut. */
+function lastIn<R>(tail: Buffer): R | null {
+  let end = tail.lastIndexOf(NEWLINE);
+  while (end >= 0) {
+    const start = end === 0 ? -1 : tail.lastIndexOf(NEWLINE, end - 1);
+    const records = parseFrame<R>(tail.subarray(start + 1, end));
+    if (records !== null) return records.at(-1) ?? null;
+    end = start;
+  }
+  return null;
 }
 
 export interface RecordsRead<R> {

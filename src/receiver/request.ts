@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { READS_AS_NUMBER } from '../protocol/encode.js';
 import { type ParsedKey, parseDigest, parseIdempotencyKey } from '../protocol/identityHeaders.js';
 import type { KeySet } from './keys.js';
@@ -13,6 +14,8 @@ const COMMAND_MAX_BYTES = 4_096;
 const NEWLINE = 0x0a;
 const T = 0x54;
 const REQUEST_LINE = /^GET \/([\x21-\x7e]*) HTTP\/1\.[0-9]$/;
+/** A line of httpGate: the client's address, as seen by a socket of both families. */
+const GATE_ADDRESS = /^\*Adr=(?:::ffff:(?=\d+\.))?(.{1,45})$/;
 /** Sixteen digits could leave the safe integers. */
 const LENGTH = /^[0-9]{1,15}$/;
 
@@ -86,6 +89,7 @@ export class RequestParser {
   #left = 0;
   #dataBytes = 0;
   #refused = false;
+  #gatePeer: string | null = null;
 
   constructor(options: RequestOptions) {
     this.#options = options;
@@ -94,6 +98,14 @@ export class RequestParser {
   /** True while the head, key and announcement are not complete. */
   get inHead(): boolean {
     return !['data', 'commit', 'over'].includes(this.#state);
+  }
+
+  /**
+   * What httpGate says the client's address is; null: nothing. Only to be believed where nobody but
+   * a gate can connect. Its line comes before those of the client, so the first one counts.
+   */
+  get gatePeer(): string | null {
+    return this.#gatePeer;
   }
 
   /** True once nothing more is expected. */
@@ -214,6 +226,9 @@ export class RequestParser {
     } else if (name === 'content-digest') {
       this.#head.sha256 = parseDigest(value);
       if (this.#head.sha256 === null) return this.#refuse('malformed-identity');
+    } else if (name === 'x-pil') {
+      const address = GATE_ADDRESS.exec(value)?.[1] ?? '';
+      if (isIP(address) !== 0) this.#gatePeer ??= address;
     } else if (name === 'upload-length') {
       if (!LENGTH.test(value)) return this.#refuse('malformed-identity');
       this.#head.uploadBytes = Number(value);

@@ -1,24 +1,36 @@
-import type { AddressInfo, Socket } from 'node:net';
-import { createServer, type Server, type TLSSocket } from 'node:tls';
+import {
+  type AddressInfo,
+  BlockList,
+  createServer as createTcpServer,
+  isIPv6,
+  type Socket,
+  type Server as TcpServer,
+} from 'node:net';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:tls';
 import { FerryError, systemCode } from '../common/errors.js';
-import type { ListenAddress, ReceiverConfig } from '../config/model.js';
+import type { ListenAddress, ReceiverConfig, Subnet } from '../config/model.js';
 import { H2Connection, Places } from './h2/connection.js';
+import { type OpenConnection, OpenConnections } from './openConnections.js';
+import { readProxyHeader } from './proxyHeader.js';
 import { Session, type SessionParts } from './session.js';
+import { contextOptions } from './tlsFiles.js';
+import type { TlsMaterial } from './tlsSettings.js';
 
-/** Connections that the kernel holds for us while all places are taken. */
+/** Connections that the kernel holds for us until we take them. */
 const BACKLOG = 511;
 /** At most; a shorter idle limit holds for the handshake too. */
 const HANDSHAKE_MS = 10_000;
 
 export interface ServerOptions {
   listen: ListenAddress;
-  /** PEM. P-256 is 30 times cheaper to sign with than RSA-2048. */
-  cert: Buffer;
-  key: Buffer;
-  ticketKeys: Buffer;
+  /** Null: no TLS. */
+  tls: TlsMaterial | null;
+  /** Whose connections begin with a PROXY protocol header. */
+  proxies: readonly Subnet[];
 }
 
-export type ServerParts = Omit<SessionParts, 'dialect'> & Pick<ReceiverConfig, 'dialect'>;
+export type ServerParts = Omit<SessionParts, 'dialect' | 'behindGate'> &
+  Pick<ReceiverConfig, 'dialect'>;
 
 /** A connection, whichever wire it speaks. */
 interface Served {
@@ -31,76 +43,160 @@ interface Served {
 }
 
 /**
- * The TLS server: accepts connections within the limit. A client that asks for HTTP/2 in the
- * handshake (ALPN `h2`) is served by an H2Connection, every other by a Session of the old wire:
- * PicoLisp's programs ask for nothing.
+ * Accepts connections within the limit.
+ *
+ *     TCP -> [PROXY header, from a listed proxy] -> [TLS handshake] -> Session | H2Connection
+ *
+ * A client that asks for HTTP/2 in the handshake (ALPN `h2`) is served by an H2Connection, every
+ * other by a Session of the old wire: PicoLisp's programs ask for nothing.
  */
 export class ReceiverServer {
-  readonly #server: Server;
-  /** Connections including those still in the handshake. */
-  readonly #raw = new Set<Socket>();
+  readonly #parts: ServerParts;
+  readonly #tcp: TcpServer;
+  /** Gets its connections from `#tcp`; it listens to nothing by itself. */
+  readonly #tls: TlsServer | null;
+  readonly #proxies: BlockList;
+  readonly #handshakeMs: number;
+  readonly #open: OpenConnections;
+  readonly #places: Places;
   readonly #sessions = new Map<Served, Promise<void>>();
 
-  private constructor(server: Server) {
-    this.#server = server;
+  private constructor(options: ServerOptions, parts: ServerParts) {
+    this.#parts = parts;
+    this.#open = new OpenConnections(parts.limits.connections);
+    this.#places = new Places(parts.limits.connections);
+    this.#handshakeMs = Math.min(HANDSHAKE_MS, parts.limits.idleMs);
+    this.#proxies = listOf(options.proxies);
+    this.#tcp = createTcpServer({ noDelay: true }, (tcp) => void this.#onConnection(tcp));
+    this.#tls = options.tls === null ? null : this.#makeTls(options.tls);
   }
 
-  /** @throws FerryError TLS_FILES_INVALID, LISTEN_FAILED */
+  /** @throws FerryError LISTEN_FAILED */
   static async start(options: ServerOptions, parts: ServerParts): Promise<ReceiverServer> {
-    const server = new ReceiverServer(makeServer(options, parts));
-    const { log, limits } = parts;
-    server.#server.maxConnections = limits.connections;
-    server.#server.on('drop', () => log.warn({ max: limits.connections }, 'connection dropped'));
-    server.#server.on('tlsClientError', (error, socket) => {
-      log.debug({ err: error }, 'handshake failed');
-      // Node says that the handshake took too long, and leaves the connection where it is.
-      socket.destroy();
-    });
-    server.#server.on('connection', (socket: Socket) => {
-      server.#raw.add(socket);
-      socket.once('close', () => server.#raw.delete(socket));
-    });
-    const h2Parts = { ...parts, places: new Places(limits.connections) };
-    server.#server.on('secureConnection', (socket) => {
-      socket.setNoDelay(true);
-      socket.on('error', (error) => log.debug({ err: error }, 'connection broke'));
-      const session =
-        socket.alpnProtocol === 'h2' ? new H2Connection(socket, h2Parts) : oldWire(socket, parts);
-      if (session === null) return;
-      const served = session.serve().finally(() => server.#sessions.delete(session));
-      server.#sessions.set(session, served);
-    });
+    const server = new ReceiverServer(options, parts);
     await server.#listen(options.listen);
-    server.#server.on('error', (error) => log.error({ err: error }, 'server error'));
+    server.#tcp.on('error', (error) => parts.log.error({ err: error }, 'server error'));
     return server;
   }
 
   get address(): { host: string; port: number } {
-    const { address, port } = this.#server.address() as AddressInfo;
+    const { address, port } = this.#tcp.address() as AddressInfo;
     return { host: address, port };
   }
 
   /** Open now, those still in the handshake included. */
   get connections(): number {
-    return this.#raw.size;
+    return this.#open.size;
+  }
+
+  /** For handshakes from now on; connections that are open are not touched. */
+  useTls({ files, ticketKeys }: TlsMaterial): void {
+    this.#tls?.setSecureContext({ ...contextOptions(files), ticketKeys });
   }
 
   /** No new connections and requests; what has been announced may finish within `graceMs`. */
   async stop(graceMs: number): Promise<void> {
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    const closed = new Promise<void>((resolve) => this.#tcp.close(() => resolve()));
     for (const session of this.#sessions.keys()) session.retire();
     const timer = setTimeout(() => {
       for (const session of this.#sessions.keys()) session.abandon();
     }, graceMs);
     await Promise.all(this.#sessions.values());
     clearTimeout(timer);
-    for (const socket of this.#raw) socket.destroy();
+    this.#open.destroyAll();
     await closed;
+  }
+
+  async #onConnection(tcp: Socket): Promise<void> {
+    const { log } = this.#parts;
+    const connection = this.#open.add(tcp);
+    if (connection === null) {
+      tcp.destroy();
+      log.warn({ max: this.#parts.limits.connections }, 'connection dropped');
+      return;
+    }
+    if (this.#isProxy(tcp) && !(await this.#learnPeer(connection))) return;
+    if (this.#tls === null) this.#serveOldWire(tcp, connection);
+    else this.#tls.emit('connection', tcp);
+  }
+
+  /** @returns false: it said nothing that makes sense, and was ended */
+  async #learnPeer(connection: OpenConnection): Promise<boolean> {
+    const { tcp } = connection;
+    tcp.on('error', () => undefined);
+    const timer = setTimeout(() => tcp.destroy(), this.#handshakeMs);
+    try {
+      const peer = await readProxyHeader(tcp);
+      if (peer !== null) connection.peer = peer;
+      return !tcp.destroyed;
+    } catch (error) {
+      tcp.destroy();
+      this.#parts.log.debug({ err: error, peer: connection.peer }, 'no PROXY protocol header');
+      return false;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #isProxy({ remoteAddress }: Socket): boolean {
+    if (remoteAddress === undefined) return false;
+    // A socket that listens to both families shows IPv4 addresses as those of IPv6.
+    const address = remoteAddress.replace(/^::ffff:(?=\d+\.)/, '');
+    return this.#proxies.check(address, isIPv6(address) ? 'ipv6' : 'ipv4');
+  }
+
+  #serveOldWire(socket: Socket, connection: OpenConnection): void {
+    const { dialect } = this.#parts;
+    if (dialect === 'h2') {
+      socket.destroySoon();
+      return;
+    }
+    // After our answer we read on until the client ends; its EOF must not end our side. Not an
+    // option of the server: a client that leaves in the handshake would stay half open.
+    socket.allowHalfOpen = true;
+    const parts = { ...this.#parts, dialect, behindGate: this.#tls === null };
+    this.#serve(socket, new Session(socket, connection, parts));
+  }
+
+  #serve(socket: Socket, session: Served): void {
+    socket.on('error', (error) => this.#parts.log.debug({ err: error }, 'connection broke'));
+    const served = session.serve().finally(() => this.#sessions.delete(session));
+    this.#sessions.set(session, served);
+  }
+
+  #makeTls({ files, ticketKeys }: TlsMaterial): TlsServer {
+    const clientsShowOne = files.clientCa !== null;
+    const server = createTlsServer({
+      ...contextOptions(files),
+      ticketKeys,
+      handshakeTimeout: this.#handshakeMs,
+      // The old wire begins like HTTP/1, so a client that asks for just that is let in.
+      ALPNProtocols: this.#parts.dialect === 'h2' ? ['h2'] : ['h2', 'http/1.1'],
+      requestCert: clientsShowOne,
+      rejectUnauthorized: clientsShowOne,
+    });
+    server.on('tlsClientError', (error, socket) => {
+      this.#parts.log.debug({ err: error }, 'handshake failed');
+      // Node says that the handshake took too long, and leaves the connection where it is.
+      socket.destroy();
+    });
+    server.on('secureConnection', (socket) => {
+      const connection = this.#open.of(socket);
+      if (connection === undefined) {
+        socket.destroy();
+      } else if (socket.alpnProtocol === 'h2') {
+        const parts = { ...this.#parts, places: this.#places };
+        this.#serve(socket, new H2Connection(socket, connection, parts));
+      } else {
+        this.#serveOldWire(socket, connection);
+      }
+    });
+    return server;
   }
 
   #listen({ host, port }: ListenAddress): Promise<void> {
     return new Promise((resolve, reject) => {
-      this.#server.once('error', (error) => {
+      this.#tcp.once('error', (error) => {
         reject(
           new FerryError(
             'LISTEN_FAILED',
@@ -113,47 +209,18 @@ export class ReceiverServer {
           ),
         );
       });
-      this.#server.listen({ host, port, backlog: BACKLOG }, () => {
-        this.#server.removeAllListeners('error');
+      this.#tcp.listen({ host, port, backlog: BACKLOG }, () => {
+        this.#tcp.removeAllListeners('error');
         resolve();
       });
     });
   }
 }
 
-/** @returns null when this receiver speaks HTTP/2 only: the connection is ended */
-function oldWire(socket: TLSSocket, parts: ServerParts): Session | null {
-  const { dialect } = parts;
-  if (dialect === 'h2') {
-    socket.destroySoon();
-    return null;
+function listOf(subnets: readonly Subnet[]): BlockList {
+  const list = new BlockList();
+  for (const { address, bits } of subnets) {
+    list.addSubnet(address, bits, isIPv6(address) ? 'ipv6' : 'ipv4');
   }
-  // After our answer we read on until the client ends; its EOF must not end our side. Not an
-  // option of the server: a client that leaves in the handshake would stay half open.
-  socket.allowHalfOpen = true;
-  return new Session(socket, { ...parts, dialect });
-}
-
-function makeServer(
-  { cert, key, ticketKeys }: ServerOptions,
-  { dialect, limits }: ServerParts,
-): Server {
-  try {
-    return createServer({
-      cert,
-      key,
-      ticketKeys,
-      minVersion: 'TLSv1.2',
-      handshakeTimeout: Math.min(HANDSHAKE_MS, limits.idleMs),
-      // The old wire begins like HTTP/1, so a client that asks for just that is let in.
-      ALPNProtocols: dialect === 'h2' ? ['h2'] : ['h2', 'http/1.1'],
-      noDelay: true,
-    });
-  } catch (error) {
-    throw new FerryError('TLS_FILES_INVALID', 'certificate and key do not load', {
-      kind: 'usage',
-      hint: 'both must be PEM, and the key must be the certificate’s',
-      cause: error,
-    });
-  }
+  return list;
 }

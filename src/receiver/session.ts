@@ -1,13 +1,18 @@
-import type { TLSSocket } from 'node:tls';
+import type { Socket } from 'node:net';
 import type { Logger } from 'pino';
 import { crashPoint } from '../common/crashPoints.js';
 import type { ReceiverMeter } from '../common/meter.js';
 import type { ReceiverConfig } from '../config/model.js';
 import { Deadline } from '../protocol/deadline.js';
-import { ANSWERS, type Answer, oldWireAnswer, refusedIdentity, storageFailed } from './answers.js';
+import { ANSWERS, type Answer, oldWireAnswer, storageFailed } from './answers.js';
 import type { Apps } from './apps.js';
+import { bodyDeadlineMs } from './bodyDeadline.js';
 import { type Delivery, openDelivery } from './delivery.js';
+import type { OpenConnection } from './openConnections.js';
 import { type RequestEvent, RequestParser } from './request.js';
+
+/** Why waiting ends; without a reason Node makes an error with a stack for every connection. */
+const OVER = 'over';
 
 /** From the first byte to the end of key and announcement. */
 export const HEAD_DEADLINE_MS = 30_000;
@@ -24,6 +29,8 @@ export interface SessionParts {
   apps: Apps;
   dialect: 'acked' | 'eof';
   limits: ReceiverConfig['limits'];
+  /** Nobody but a gate on this host can connect: what it says of its clients is believed. */
+  behindGate: boolean;
   meter: ReceiverMeter;
   log: Logger;
 }
@@ -34,31 +41,45 @@ export interface SessionParts {
  *     head -> receiving -> committing -> answered (T) -> client's EOF -> ended
  *       |         |            +-- out of place, disk --> refused (HTTP answer) -> drained -> ended
  *       +---------+-- limit, deadline, lie --> refused or ended without a byte
+ *
+ * It reads on while it commits: where the apply command is waited for, that may take long, and a
+ * client that has left need not be waited for.
  */
 export class Session {
-  readonly #socket: TLSSocket;
+  readonly #socket: Socket;
+  readonly #connection: OpenConnection;
   readonly #parts: SessionParts;
   readonly #parser: RequestParser;
   readonly #idle: Deadline;
-  readonly #headTimer: NodeJS.Timeout;
+  /** The client is gone, or the connection is ending. */
+  readonly #left = new AbortController();
+  /** For head and key, then for the body. */
+  #timer: NodeJS.Timeout;
   #delivery: Delivery | null = null;
   #app = '';
   #commit = false;
   #excess = false;
+  #answering: Promise<void> | null = null;
   #ended = false;
 
-  constructor(socket: TLSSocket, parts: SessionParts) {
+  /** @param socket TLS, or plain behind a gate */
+  constructor(socket: Socket, connection: OpenConnection, parts: SessionParts) {
     this.#socket = socket;
+    this.#connection = connection;
     this.#parts = parts;
     this.#parser = new RequestParser({
       dialect: parts.dialect,
       keysOf: (app) => parts.apps.keysOf(app),
     });
-    this.#idle = new Deadline(() => this.#abandon('nothing came within the idle limit'));
+    this.#idle = new Deadline((ms) => {
+      // A limit of ours holds the client back: that is not its idleness.
+      if (this.#delivery?.isPaced === true) this.#idle.arm(ms);
+      else this.#abandon('nothing came within the idle limit');
+    });
     const inHead = () => {
       if (this.#parser.inHead) this.#abandon('head and key did not come in time');
     };
-    this.#headTimer = setTimeout(inHead, HEAD_DEADLINE_MS);
+    this.#timer = setTimeout(inHead, HEAD_DEADLINE_MS);
   }
 
   /** Serves until the socket is over. Never throws. */
@@ -69,7 +90,9 @@ export class Session {
     } catch (error) {
       this.#parts.log.debug({ err: error, app: this.#app }, 'connection lost');
     } finally {
-      clearTimeout(this.#headTimer);
+      clearTimeout(this.#timer);
+      this.#left.abort(OVER);
+      await this.#answering;
       this.#idle.clear();
       await this.#delivery?.discard();
       await this.#finish();
@@ -89,12 +112,12 @@ export class Session {
   async #read(): Promise<void> {
     const source = this.#socket.iterator({ destroyOnReturn: false });
     for await (const chunk of source as AsyncIterable<Buffer>) {
+      // What follows the end is of no interest, but must be read for the client's EOF to be seen.
+      if (this.#ended || this.#answering !== null) continue;
       this.#idle.touch();
-      // What follows an answer is of no interest, but must be read for the client's EOF to be seen.
-      if (this.#ended) continue;
       await this.#take(this.#parser.push(chunk));
     }
-    if (!this.#ended) await this.#take(this.#parser.end());
+    if (!this.#ended && this.#answering === null) await this.#take(this.#parser.end());
   }
 
   async #take(events: Iterable<RequestEvent>): Promise<void> {
@@ -105,7 +128,8 @@ export class Session {
     if (!this.#commit) return;
     this.#commit = false;
     if (this.#excess) return this.#refuse(ANSWERS.excess);
-    await this.#commitAndAnswer();
+    clearTimeout(this.#timer);
+    this.#answering = this.#commitAndAnswer();
   }
 
   /** @returns how the request is refused, null as long as it is not */
@@ -114,7 +138,13 @@ export class Session {
       switch (event.is) {
         case 'body': {
           this.#app = event.head.app;
-          const opened = await openDelivery(this.#parts, event.head, event.body);
+          this.#connection.prove();
+          clearTimeout(this.#timer);
+          this.#timer = setTimeout(
+            () => this.#abandon('the data did not come in time'),
+            bodyDeadlineMs(event.body.bytes),
+          );
+          const opened = await openDelivery(this.#parts, event.head, event.body, this.#left.signal);
           if ('refused' in opened) return opened.refused;
           this.#delivery = opened.delivery;
           return null;
@@ -142,16 +172,16 @@ export class Session {
     this.#idle.clear();
     try {
       const refused = await delivery.commit();
-      if (refused !== null)
-        return await this.#refuse(refusedIdentity(refused.reason, refused.last));
+      delivery.count(this.#parts.meter, this.#app);
+      if (refused !== null) return await this.#refuse(refused);
     } catch (error) {
       return await this.#refuse(this.#storageFailed(error));
     } finally {
       if (!this.#ended) this.#idle.arm(this.#parts.limits.idleMs);
     }
-    delivery.count(this.#parts.meter, this.#app);
     this.#parts.log.debug({ app: this.#app, ...delivery.description }, 'accepted');
-    if (delivery.answered) this.#socket.write(COMMIT, () => crashPoint('receiver.answered'));
+    if (delivery.answered && !this.#ended)
+      this.#socket.write(COMMIT, () => crashPoint('receiver.answered'));
   }
 
   #storageFailed(error: unknown): Answer {
@@ -167,21 +197,26 @@ export class Session {
     this.#parts.meter.refused(answer.reason);
     // What the client learns is true by then: nothing of it is left here.
     await this.#delivery?.discard();
-    const peer = this.#socket.remoteAddress;
-    this.#parts.log.warn({ app: this.#app, peer, reason: answer.reason }, 'refused');
+    this.#parts.log.warn({ app: this.#app, peer: this.#peer, reason: answer.reason }, 'refused');
     this.#end(oldWireAnswer(answer));
   }
 
   #abandon(why: string): void {
     if (this.#ended) return;
-    this.#parts.log.info({ app: this.#app, peer: this.#socket.remoteAddress, why }, 'ended');
+    this.#parts.log.info({ app: this.#app, peer: this.#peer, why }, 'ended');
     this.#end(null);
+  }
+
+  get #peer(): string {
+    const { gatePeer } = this.#parser;
+    return this.#parts.behindGate && gatePeer !== null ? gatePeer : this.#connection.peer;
   }
 
   /** From here on we only wait for the client to go. */
   #end(lastWords: string | null): void {
     if (this.#ended) return;
     this.#ended = true;
+    this.#left.abort(OVER);
     this.#idle.clear();
     if (lastWords === null) this.#socket.end();
     else this.#socket.end(lastWords);

@@ -8,7 +8,7 @@ import type { BatchRecord } from './batchRecord.js';
 const RECENT_MAX = 1_024;
 
 /** What is known of a batch that is held. */
-export type Held = Pick<BatchRecord, 'sha256'> & { chain: string };
+export type Held = Pick<BatchRecord, 'number' | 'sha256'> & { chain: string };
 
 interface StreamState {
   last: number;
@@ -26,11 +26,11 @@ export class Streams {
       state = { last: 0, recent: new Map() };
       this.#states.set(record.stream, state);
     }
-    const { sha256, sequence, previous } = record;
+    const { number, sha256, sequence, previous } = record;
     // Records of a version without chains stand before all others: what they follow is in memory.
     const chain = record.chain ?? chained(state.recent.get(previous)?.chain ?? '', sha256);
     state.last = sequence;
-    state.recent.set(sequence, { sha256, chain });
+    state.recent.set(sequence, { number, sha256, chain });
     if (state.recent.size > RECENT_MAX) {
       const [oldest] = state.recent.keys();
       if (oldest !== undefined) state.recent.delete(oldest);

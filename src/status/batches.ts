@@ -7,6 +7,7 @@ import { globToRegExp } from '../config/glob.js';
 import type { FerryConfig } from '../config/model.js';
 import { archiveDir, deliveredDir } from '../producers/archive/archiveFiles.js';
 import { archivedBatches } from '../producers/archive/archiveReader.js';
+import { isLeftOut } from '../producers/spool/replayState.js';
 import { Spool } from '../producers/spool/spool.js';
 import type { RouteMark, SpoolView } from '../producers/spool/types.js';
 import { spoolDir } from '../producers/spoolFiles.js';
@@ -14,7 +15,7 @@ import type { RouteState } from '../queue/routeOrder.js';
 import type { BatchState, BatchStatus } from './batchReport.js';
 import { type RedisView, viewRedis } from './redisView.js';
 import type { StatusReport } from './report.js';
-import { describeError, knownJournals } from './status.js';
+import { describeError, headOf, knownJournals } from './status.js';
 
 export interface BatchQuestion {
   /** A route, a journal or a glob; null: all. */
@@ -145,11 +146,7 @@ class RouteLister {
     const { state } = this.#live ?? {};
     this.#state = spool === undefined || state?.stream === spool.stream ? state : undefined;
     this.#orphaned = orphaned || this.#mark?.orphaned === true;
-    const recorded = this.#mark === undefined ? 1 : this.#mark.acked + 1;
-    this.#head =
-      this.#mark?.replay != null && this.#state !== undefined
-        ? this.#state.head
-        : Math.max(recorded, this.#state?.head ?? 0);
+    this.#head = headOf(this.#mark, this.#state);
   }
 
   async *list(wanted: BatchState | null): AsyncGenerator<BatchStatus, void> {
@@ -256,10 +253,10 @@ class RouteLister {
   }
 
   #stateOf({ sequence, isArchived }: Known): BatchState {
-    if (sequence < this.#head) {
-      if (this.#isSkipped(sequence)) return 'skipped';
-      return isArchived ? 'archived' : 'delivered';
-    }
+    const { replay = null, acked = 0 } = this.#mark ?? {};
+    if (this.#mark !== undefined && isLeftOut(this.#mark, sequence)) return 'skipped';
+    const isBehindReplay = replay !== null && sequence > replay.to && sequence <= acked;
+    if (sequence < this.#head || isBehindReplay) return isArchived ? 'archived' : 'delivered';
     const state = this.#orphaned ? undefined : this.#state;
     if (state === undefined || sequence > state.tail) return 'waiting';
     if (sequence > this.#head) return 'queued';

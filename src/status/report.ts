@@ -32,14 +32,45 @@ export interface RouteStatus {
   skippedBytes: number;
   /** Sends that may have been repeats. */
   duplicatesPossible: number;
+  /** Delivered batches that go out once more; null: none do. */
+  replay: { from: number; to: number; batchesLeft: number; bytesLeft: number } | null;
   /** Oldest delivered batch of the journal from which on the archive has all; null: it has none. */
   archivedFrom: number | null;
   /** Payload of these. */
   archivedBytes: number;
 }
 
+/** One app of a receiver. */
+export interface ReceiverAppStatus {
+  app: string;
+  /** Number of the last batch that is stored. */
+  storedBatches: number;
+  /** Number of the last batch that the apply command has done; null: there is no command. */
+  appliedBatches: number | null;
+  /** Stored and not applied; 0 without a command. */
+  waitingBatches: number;
+  waitingBytes: number;
+  /** Since the oldest one that waits was received. */
+  oldestAgeMs: number;
+  /** Failures in a row of the command at the batch where it is. */
+  attempts: number;
+  /** `CODE: what happened: what to do`; null when the command gets on. */
+  lastError: string | null;
+  lastErrorCode: string | null;
+  /** ISO 8601. */
+  lastErrorAt: string | null;
+}
+
+export interface ReceiverStatus {
+  /** Whether a receiver has the data folder now; null: that cannot be seen here. */
+  running: boolean | null;
+  apps: ReceiverAppStatus[];
+}
+
 export interface StatusReport {
   version: 1;
   redis: { ok: boolean; durability: string | null; error: string | null };
   routes: RouteStatus[];
+  /** Absent where the configuration names no receiver. */
+  receiver?: ReceiverStatus;
 }

@@ -4,14 +4,17 @@ import type { Logger } from 'pino';
 import { parseRouteName, routeName } from '../common/identity.js';
 import type { FerryConfig, JournalConfig } from '../config/model.js';
 import { resolveJournal, ruleMatches } from '../config/routes.js';
+import { placeOf } from '../producers/agreement.js';
 import { deliveredDir } from '../producers/archive/archiveFiles.js';
 import { type ArchiveSpan, archiveSpan } from '../producers/archive/archiveReader.js';
+import { replayLeft } from '../producers/spool/replayState.js';
 import { Spool } from '../producers/spool/spool.js';
 import type { RouteMark, SpoolView } from '../producers/spool/types.js';
 import { spoolDir, spooledJournals } from '../producers/spoolFiles.js';
 import type { QueueAccess } from '../queue/access.js';
 import type { RouteError, RouteState } from '../queue/routeOrder.js';
 import { describeFull, waitsForMemory } from './memoryView.js';
+import { readReceiverStatus } from './receiverView.js';
 import { type RedisView, viewRedis, viewRedisThrough } from './redisView.js';
 import type { RouteStatus, StatusReport } from './report.js';
 
@@ -26,6 +29,17 @@ export async function readStatus(
   log: Logger,
   { isDaemon = false, access }: { isDaemon?: boolean; access?: QueueAccess } = {},
 ): Promise<StatusReport> {
+  const receiver =
+    config.receiver === null ? {} : { receiver: await readReceiverStatus(config.receiver) };
+  // A receiver needs no Redis: where there is nothing else, nobody misses it.
+  if (config.journals.length === 0 && config.destinations.size === 0) {
+    return {
+      version: 1,
+      redis: { ok: true, durability: null, error: null },
+      routes: [],
+      ...receiver,
+    };
+  }
   const redis = await (access === undefined ? viewRedis(config, log) : viewRedisThrough(access));
   const routes = new Map<string, RouteStatus>();
 
@@ -64,6 +78,7 @@ export async function readStatus(
     version: 1,
     redis: full ? { ...redis.summary, error: describeFull(redis) } : redis.summary,
     routes: [...routes.values()].sort((a, b) => (a.route < b.route ? -1 : 1)),
+    ...receiver,
   };
 }
 
@@ -102,7 +117,13 @@ export async function readStatusOfAll(
   const away = reports.find(({ redis }) => !redis.ok);
   const { redis } = away ?? reports[0] ?? { redis: { ok: true, durability: null, error: null } };
   const routes = reports.flatMap((report) => report.routes);
-  return { version: 1, redis, routes: routes.sort((a, b) => (a.route < b.route ? -1 : 1)) };
+  const receiver = reports.find((report) => report.receiver !== undefined)?.receiver;
+  return {
+    version: 1,
+    redis,
+    routes: routes.sort((a, b) => (a.route < b.route ? -1 : 1)),
+    ...(receiver === undefined ? {} : { receiver }),
+  };
 }
 
 function routeStatus(
@@ -118,14 +139,16 @@ function routeStatus(
   // Redis may hold the route of a state directory that is gone; then only the spool counts.
   const state =
     spool === undefined || live?.state.stream === spool.stream ? live?.state : undefined;
-  const head = Math.max(mark === undefined ? 1 : mark.acked + 1, state?.head ?? 0);
+  const head = headOf(mark, state);
+  const replay = replayOf(mark, head);
   const tail = spool?.lastSequence ?? state?.tail ?? 0;
   const waiting =
     spool === undefined
       ? { bytes: live?.pendingBytes ?? 0, oldestMs: live?.oldestSealedAtMs ?? null }
-      : waitingFrom(spool, head);
+      : waitingFrom(spool, Math.max(head, (mark?.acked ?? 0) + 1));
   const delivered = deliveredOf(spool, mark, state, head);
-  const pendingBatches = Math.max(0, tail - head + 1);
+  const undelivered = replay === null ? tail - head + 1 : tail - (mark?.acked ?? tail);
+  const pendingBatches = Math.max(0, undelivered) + (replay?.batchesLeft ?? 0);
   const pendingBlobs = blobsOf(spool, destination);
   const blobError = pendingBlobs > 0 && state !== undefined ? (live?.blobError ?? null) : null;
   const error = state?.error ?? blobError;
@@ -143,7 +166,7 @@ function routeStatus(
     head,
     tail,
     pendingBatches,
-    pendingBytes: pendingBatches === 0 ? 0 : waiting.bytes,
+    pendingBytes: pendingBatches === 0 ? 0 : waiting.bytes + (replay?.bytesLeft ?? 0),
     oldestAgeMs:
       pendingBatches === 0 || waiting.oldestMs === null
         ? 0
@@ -159,9 +182,26 @@ function routeStatus(
     skippedBatches: mark?.skippedBatches ?? 0,
     skippedBytes: mark?.skippedBytes ?? 0,
     duplicatesPossible: state?.repeats ?? 0,
+    replay,
     archivedFrom: seen.archived?.from ?? null,
     archivedBytes: seen.archived?.bytes ?? 0,
   };
+}
+
+/** The next one to be delivered, which a replay takes back. */
+export function headOf(mark: RouteMark | undefined, state: RouteState | undefined): number {
+  if (mark === undefined) return Math.max(1, state?.head ?? 0);
+  const next = placeOf(mark).acked + 1;
+  // Where the replay has jumped and Redis has not, that is still at the place from before.
+  const jumped = mark.replay !== null && state?.generation !== mark.generation;
+  return jumped ? next : Math.max(next, state?.head ?? 0);
+}
+
+function replayOf(mark: RouteMark | undefined, head: number): RouteStatus['replay'] {
+  if (mark?.replay == null || head > mark.replay.to) return null;
+  const { from, to, bytesLeft } = mark.replay;
+  const replay = { ...mark.replay, acked: head - 1 };
+  return { from, to, batchesLeft: replayLeft({ ...mark, replay }), bytesLeft };
 }
 
 /** `CODE: what happened: what to do` */

@@ -26,12 +26,15 @@ const PAUSE_MS = 100;
  * Compares a route in Redis with its spool, digest by digest and chain by chain. Redis is looked at
  * between two looks at the spool: whatever moves meanwhile lies between those two. What is not
  * equal is looked at again before it is believed.
+ *
+ * @param patient false: what Redis does not know is not waited for
  */
 export async function proveInRedis(
   dir: string,
   journal: string,
   destination: string,
   look: (route: string) => Promise<RouteInRedis>,
+  patient = true,
 ): Promise<RedisVerdict> {
   const route = routeName(journal, destination);
   for (let looks = 1; ; looks += 1) {
@@ -44,7 +47,8 @@ export async function proveInRedis(
         ? compare({ view: before, mark }, seen, { view: after, mark: now })
         : unsure('the route left the spool', 'it was dropped');
     if (verdict.is === 'equal') return verdict;
-    if (looks >= (verdict.is === 'unsure' ? LOOKS_UNSURE : LOOKS_DIFFERS)) return verdict;
+    if (looks >= (verdict.is === 'differs' ? LOOKS_DIFFERS : patient ? LOOKS_UNSURE : 1))
+      return verdict;
     await sleep(PAUSE_MS);
   }
 }
@@ -54,12 +58,14 @@ interface Look {
   mark: RouteMark;
 }
 
+const AGAIN = 'say it again';
 const START = 'its producer compares them and opens the route anew: start it, or wait a moment';
 const AHEAD =
   'the state directory is an older copy: see Backups in docs/operations.md before anything is sent';
 
 function compare(before: Look, { state, accepted }: RouteInRedis, after: Look): RedisVerdict {
   const { mark } = before;
+  if (mark.replay !== null) return unsure('delivered batches are sent again', AGAIN);
   if (state === null) return unsure('Redis does not know the route', START);
   if (state.stream !== after.view.stream) return unsure('Redis holds another stream', START);
   const last = after.view.lastSequence;
@@ -102,8 +108,6 @@ function compareWaiting(
   }
   return null;
 }
-
-const AGAIN = 'say it again';
 
 /** What the workers have chained ends where the spool's chain of the same batches ends. */
 function compareChain(state: RouteState, before: Look, after: Look): RedisVerdict {

@@ -19,7 +19,7 @@ import type { RouteProof, SentProof } from './report.js';
 import { proveSpool } from './spoolProof.js';
 
 export interface SentOptions {
-  /** A route, a glob, or a journal with one route; null: all. */
+  /** A route, a glob, or a journal: all its routes; null: all. */
   name: string | null;
   /** What receivers said of their side. */
   expect: readonly ChainLine[];
@@ -29,6 +29,9 @@ export interface SentOptions {
   archive: boolean;
   progress: StartProgress;
 }
+
+/** So many routes that Redis does not know: it lost them all, and waiting for each helps nobody. */
+const PATIENT_MAX = 20;
 
 interface Journal {
   name: string;
@@ -56,13 +59,15 @@ export async function verifySent(
     const known = all.flatMap(({ routes }) => routes);
     const elsewhere =
       typeof redis === 'string' ? [] : redis.routes.filter((r) => !known.includes(r));
+    const { name: asked } = options;
+    const named = all.find(({ name }) => name === asked);
     const wanted = new Set(
-      options.name === null
+      asked === null
         ? [...known, ...elsewhere]
-        : routesNamed(options.name, [...known, ...elsewhere].sort()),
+        : (named?.routes ?? routesNamed(asked, [...known, ...elsewhere].sort())),
     );
     const journals = all.filter(
-      ({ routes }) => options.name === null || routes.some((route) => wanted.has(route)),
+      (one) => asked === null || one === named || one.routes.some((route) => wanted.has(route)),
     );
     const total = await bytesIn(config, journals, options.archive);
     let done = 0;
@@ -71,6 +76,7 @@ export async function verifySent(
       shown.at(done, total);
     };
     const proof: Pick<SentProof, 'journals' | 'routes'> = { journals: [], routes: [] };
+    let unsure = 0;
     for (const { name, dir, read } of journals) {
       const proved = await proveSpool(dir, name, read, findings, {
         wanted: (route) => wanted.has(route),
@@ -86,7 +92,10 @@ export async function verifySent(
       if (read.damage !== null) {
         findings.unchecked(name, 'behind the damage nothing was looked at', 'repair it first');
       } else if (typeof redis !== 'string') {
-        for (const route of proved.routes) await inRedis(dir, route, redis, findings);
+        for (const route of proved.routes) {
+          await inRedis(dir, route, redis, { findings, patient: unsure < PATIENT_MAX });
+          if (route.redisAgrees === null && !route.orphaned) unsure += 1;
+        }
       }
     }
     if (typeof redis === 'string') {
@@ -125,12 +134,13 @@ async function inRedis(
   dir: string,
   route: RouteProof,
   redis: RedisLook,
-  findings: Findings,
+  { findings, patient }: { findings: Findings; patient: boolean },
 ): Promise<void> {
   const { journal, destination } = route;
   if (route.orphaned) return; // it was taken out of Redis
   try {
-    const verdict = await proveInRedis(dir, journal, destination, (name) => redis.at(name));
+    const look = (name: string) => redis.at(name);
+    const verdict = await proveInRedis(dir, journal, destination, look, patient);
     if (verdict.is === 'unsure') findings.unchecked(route.route, verdict.what, verdict.do);
     else route.redisAgrees = verdict.is === 'equal';
     if (verdict.is === 'differs') findings.differs({ ...verdict, routes: [route.route] });

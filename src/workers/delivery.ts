@@ -19,6 +19,7 @@ import { SpoolPayloads } from '../queue/payload/spoolPayloads.js';
 import { TransferReader } from '../queue/payload/transferReader.js';
 import { Copies } from './copies.js';
 import { resolveEndpoint } from './endpoint.js';
+import { proven } from './provenPayload.js';
 
 /** The rights of one send: looked at right before the commit byte, and ended by the signal. */
 export interface SendRights {
@@ -147,14 +148,16 @@ export class Delivery {
     const close = (): Promise<void> => Promise.resolve();
     switch (batch.payload.kind) {
       case 'spool':
-        return { bytes: batch.bytes, chunks: this.#spool.read(batch), close };
+      case 'archive':
+        return { bytes: batch.bytes, chunks: proven(batch, this.#spool.read(batch)), close };
       case 'chunks':
-        return { bytes: batch.bytes, chunks: this.#redis.read(batch), close };
+        return { bytes: batch.bytes, chunks: proven(batch, this.#redis.read(batch)), close };
       case 'transfer': {
         const { journal, stream, sequence } = batch;
         const subject = { kind: 'batch', journal, stream, sequence } as const;
         const transfer = await this.#transfers.open(subject, signal);
-        return { bytes: transfer.bytes, chunks: transfer.chunks(), close: () => transfer.close() };
+        const chunks = proven(batch, transfer.chunks());
+        return { bytes: transfer.bytes, chunks, close: () => transfer.close() };
       }
     }
   }

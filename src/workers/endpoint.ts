@@ -53,16 +53,19 @@ export async function resolveEndpoint(
 }
 
 /**
- * Whom a destination's connections believe.
+ * Whom a destination's connections believe, and as whom they come.
  *
- * @throws FerryError CA_FILE_MISSING
+ * @throws FerryError CA_FILE_MISSING, CLIENT_CERTIFICATE_MISSING
  */
 export async function readTrust({ name, tls }: WireDestination): Promise<Endpoint['tls']> {
-  const [ca, extraCa] = await Promise.all([
+  const [ca, extraCa, cert, key] = await Promise.all([
     tls.caFile === null ? null : readCertificates(tls.caFile, name),
     tls.verify && tls.caFile === null ? readExtraCa(name) : null,
+    tls.certFile === null ? null : readClientFile(tls.certFile, name),
+    tls.keyFile === null ? null : readClientFile(tls.keyFile, name),
   ]);
-  return { verify: tls.verify, ca, extraCa, servername: tls.servername };
+  const client = cert === null || key === null ? null : { cert, key };
+  return { verify: tls.verify, ca, extraCa, servername: tls.servername, client };
 }
 
 /**
@@ -127,6 +130,13 @@ export async function readExtraCa(destination: string): Promise<Buffer | null> {
 function readCertificates(path: string, destination: string): Promise<Buffer> {
   return readCached(path).catch((error: unknown) => {
     throw missing('CA_FILE_MISSING', `the CA file ${path}`, destination, error);
+  });
+}
+
+function readClientFile(path: string, destination: string): Promise<Buffer> {
+  return readCached(path).catch((error: unknown) => {
+    const what = `the client certificate or key ${path}`;
+    throw missing('CLIENT_CERTIFICATE_MISSING', what, destination, error);
   });
 }
 

@@ -1,5 +1,6 @@
 import { asError, FerryError } from '../common/errors.js';
 import type { Failure, RouteError } from '../queue/routeOrder.js';
+import { PAYLOAD_DAMAGED } from './provenPayload.js';
 
 /** Why an attempt ended without a confirmation, and so what becomes of the job. */
 export type AttemptEnd =
@@ -24,16 +25,20 @@ export function attemptEnd(error: unknown, stopping: boolean): AttemptEnd {
     if (e.kind === 'redis' && e.code !== 'REDIS_FULL') return { is: 'redis-away' };
   }
   if (stopping && e.name === 'AbortError') return { is: 'stopped' };
+  // It can never be confirmed: with `attempts` it comes to be the operator's.
+  const damaged = e instanceof FerryError && e.code === PAYLOAD_DAMAGED;
   const fromDestination = e instanceof FerryError && e.kind === 'destination';
   const afterT = e instanceof FerryError && e.context['afterT'] === true;
+  // It is well and will take the batch later: no reason to block a route, nor to repeat anything.
+  const turnedAway = e instanceof FerryError && e.code === 'RECEIVER_LIMIT';
   const echoed = e instanceof FerryError && e.context['echoed'] === true;
   return {
     is: 'failed',
     failure: {
       error: routeError(e),
-      counted: fromDestination,
+      counted: (fromDestination && !turnedAway) || damaged,
       uncertain: afterT,
-      resend: fromDestination && !echoed,
+      resend: fromDestination && !echoed && !turnedAway,
       echoed,
     },
   };

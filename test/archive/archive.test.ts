@@ -216,6 +216,27 @@ describe('the archive of a journal', () => {
     });
   });
 
+  it('prunes nothing that a replay needs, and does it afterwards', async (t) => {
+    const kept = await Kept.open(t, { maxBytes: 20_000 });
+    await kept.deliver(10, 1_000);
+    await kept.archived();
+    const [first = 0] = await kept.check();
+    const giveBack = kept.archive.hold(first);
+    await kept.deliver(10, 1_000);
+    await kept.archived();
+    assert.equal((await kept.check())[0], first, 'while it is looked at');
+    await kept.spool.recordVerdict('replica', { kind: 'replay', sequence: first });
+    giveBack();
+    await kept.spool.recordAck('replica', first);
+    await kept.deliver(0, 0);
+    await kept.archived();
+    assert.equal((await kept.check())[0], first, 'while it is replayed');
+    await kept.spool.recordAck('replica', kept.spool.lastSequence);
+    await kept.deliver(1, 1_000);
+    await kept.archived();
+    await until('the oldest are gone', async () => ((await kept.check())[0] ?? 0) > first);
+  });
+
   it('holds up nothing where it cannot be written: said once, and the spool is freed', async (t) => {
     const kept = await Kept.open(t);
     await mkdir(dirname(kept.dir), { recursive: true });

@@ -88,6 +88,7 @@ const ROUTE: RouteStatus = {
   skippedBatches: 0,
   skippedBytes: 0,
   duplicatesPossible: 0,
+  replay: null,
   archivedFrom: null,
   archivedBytes: 0,
 };

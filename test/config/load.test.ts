@@ -33,7 +33,7 @@ test('a minimal file gets every default', () => {
     key: { file: '/etc/ferry/key/server' },
     dialect: 'acked',
     confirm: 'applied',
-    tls: { verify: true, caFile: null, servername: null },
+    tls: { verify: true, caFile: null, servername: null, certFile: null, keyFile: null },
     connections: 4,
     timeouts: { connectMs: 10_000, idleMs: 60_000, applyMs: 1_800_000 },
     identity: true,
@@ -69,6 +69,18 @@ test('every documented field is read', () => {
   assert.deepEqual(config.dashboard?.listen, { host: '127.0.0.1', port: 3000 });
   assert.equal(config.receiver?.dataDir, '/etc/ferry/received');
   assert.deepEqual(config.receiver?.apps[0]?.apply, ['sh', '-c', 'cat >> replica.log']);
+  assert.equal(config.receiver?.apps[0]?.ack, 'applied');
+  assert.deepEqual(config.receiver?.apps[0]?.limits, {
+    bytesPerSecond: 10 * 2 ** 20,
+    requestsPerMinute: 600,
+    storedBytes: 100 * 2 ** 30,
+  });
+  assert.deepEqual(config.receiver?.proxies, [
+    { address: '10.0.0.0', bits: 8 },
+    { address: '::1', bits: 128 },
+  ]);
+  assert.equal(config.receiver?.tls?.clientCaFile, '/etc/ferry/clients.pem');
+  assert.equal(config.receiver?.tls?.ticketKeysMs, 12 * 3_600_000);
 });
 
 test('variables are expanded in values, also to numbers, and $$ keeps one as it is', () => {

@@ -45,7 +45,8 @@ dashboard: {listen: 127.0.0.1:3000, users: [{name: ops, password: {env: FERRY_PA
 metrics: {listen: 127.0.0.1:9464}
 receiver:
   listen: 0.0.0.0:4443
-  tls: {cert: ./cert.pem, key: ./key.pem}
+  tls: {cert: ./cert.pem, key: ./key.pem, clientCa: ./clients.pem, ticketKeys: 12h}
+  proxies: [10.0.0.0/8, "::1"]
   data: ./received
   dialect: acked
   limits: {maxBatch: off, maxBlob: off, idle: 60s, connections: 512}
@@ -53,4 +54,6 @@ receiver:
     - name: foo.r
       keys: [./key/server]
       apply: ["sh", "-c", "cat >> replica.log"]
+      ack: applied
+      limits: {bytesPerSecond: 10MiB, requestsPerMinute: 600, storedBytes: 100GiB}
 `;

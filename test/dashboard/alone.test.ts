@@ -134,6 +134,8 @@ test('an orphaned route is dropped by a click, also where no producer runs', asy
   await producer.kill('SIGTERM');
   await configure('replica');
   const client = new Client((await startDashboard(site)).port);
+  const there = async () => /<dd class="good">ok/.test((await client.ask('/')).text);
+  await until('Redis is there', there);
   assert.match((await client.ask('/')).text, /Drop all that waits for foo@backup/);
   const page = await client.act('skip', {
     route: 'foo@backup',

@@ -160,6 +160,12 @@ test('“promote all”, “retry all” and “remove” are clicked while the 
   await page.getByRole('button', { name: 'Replay bar@backup' }).click();
   const expected = Buffer.concat([before, bar.written.subarray(from)]);
   await site.arrived('bar', expected, 'backup');
+  for (const click of ['promote', 'retry', 'remove']) {
+    assert.match(
+      audit(),
+      new RegExp(`"event":"jobs".*"by":"ops \\(dashboard\\)","click":"${click}"`),
+    );
+  }
   await page.context().close();
 });
 

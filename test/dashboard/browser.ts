@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { type Browser, type BrowserServer, chromium, type Page } from 'playwright-core';
 import { atEnd } from '../support/atEnd.js';
 import { gone } from '../support/process.js';
@@ -33,6 +34,7 @@ export class TestBrowser {
   ) {}
 
   static async start(): Promise<TestBrowser> {
+    assert.ok(existsSync(PROGRAM), `there is no browser ${PROGRAM}: apt-get install chromium`);
     const server = await chromium.launchServer({ executablePath: PROGRAM, args: FLAGS });
     const { pid } = server.process();
     assert.ok(pid !== undefined);

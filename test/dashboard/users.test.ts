@@ -33,6 +33,21 @@ test('a session ends when it is old, and only then', async () => {
   assert.equal(users.of('something else'), null);
 });
 
+test('while a name is closed the right password is not looked at either, nor is a name that there is not', async () => {
+  let now = 0;
+  const users = await someone(() => now);
+  for (const name of ['ops', 'nobody']) {
+    for (let tries = 0; tries < 3; tries += 1) {
+      assert.equal(await users.login(name, 'a guess'), 'wrong');
+    }
+    assert.deepEqual(await users.login(name, 'a few words'), { retryAfterMs: 1_000 });
+  }
+  now += 1_000;
+  assert.equal(await users.login('nobody', 'a few words'), 'wrong');
+  const login = await users.login('ops', 'a few words');
+  assert.ok(typeof login === 'object' && 'session' in login);
+});
+
 test('guessing closes a name for longer and longer, up to a minute, and not for ever', () => {
   let now = 0;
   const guesses = new Guesses(() => now);

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import type { DoctorReport } from '../../src/operator/doctor/report.js';
 import { Site, Writer } from '../e2e/site.js';
 import { failOnLeaks } from '../support/leaks.js';
-import { FERRY, type Result, runFerry, start } from '../support/process.js';
+import { FERRY, type Result, runFerry, start, startFerry } from '../support/process.js';
 import { KEY_TEXT, Patient, said } from './patient.js';
 
 failOnLeaks();
@@ -140,6 +141,21 @@ describe('ferry doctor', () => {
     assert.match(said(checks, 'redis'), /^skipped: this user may not look into/);
     assert.deepEqual(readdirSync(patient.path('state')), []);
     assert.ok(!existsSync(patient.path('received')));
+  });
+
+  it('ends in time, and with its report, though a file hangs for ever', async () => {
+    const patient = await Patient.make();
+    // A named pipe that nobody writes to: reading it holds a thread, as a dead mount does, and Node
+    // does not end while a thread is held. The whole command hung at that, report or not.
+    execFileSync('mkfifo', [patient.path('pipe')]);
+    const destination = 'host: localhost, port: 1, url: a, key: ./pipe, tls: {ca: ./pipe}';
+    await patient.configure({ receiver: '', destination });
+    const child = startFerry(['doctor', '--json'], { cwd: patient.dir });
+    assert.equal((await child.end(60_000)).code, 1, child.output);
+    const { checks } = JSON.parse(child.stdout) as DoctorReport;
+    assert.match(said(checks, 'connection'), /^fail: no answer within \d+ s/);
+    assert.match(said(checks, 'key'), /^fail: .*pipe is no file/);
+    assert.match(said(checks, 'journal'), /^ok: /);
   });
 
   it('counts the files that this shell lets a process open', async () => {

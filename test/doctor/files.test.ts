@@ -66,6 +66,16 @@ describe('ferry doctor looks at files', () => {
     assert.match(await journal('match: fifo/x*'), /^warn: no file fits the pattern now/);
   });
 
+  it('and of very many journals says the first problems and counts the rest', async () => {
+    const patient = await Patient.make();
+    for (let n = 0; n < 30; n += 1) writeFileSync(patient.path(`fifo/j${n}`), '');
+    const journal = 'match: fifo/j*, blobs: "blob/{journal}/", to: replica';
+    const blobs = said(await patient.look({ journal }), 'blobs').split('\n');
+    assert.equal(blobs.length, 11);
+    assert.match(String(blobs[0]), /^warn: there is no directory .*blob\/j\d+/);
+    assert.match(String(blobs[10]), /^warn: and 20 more like these/);
+  });
+
   it('and sees that a journal may only be appended to', async (t) => {
     const patient = await Patient.make();
     const path = patient.path('fifo/foo');
@@ -221,6 +231,31 @@ describe('ferry doctor looks at files', () => {
     await new Promise((resolve) => server.close(resolve));
     assert.match(await port(place), /^ok: free/);
     assert.match(await port('192.0.2.1:4443'), /^fail: this machine has no such address/);
+  });
+
+  it('and at the ports and passwords of metrics and dashboard', async () => {
+    const patient = await Patient.make();
+    writeFileSync(patient.path('password'), 'open-sesame-3691\n', { mode: 0o600 });
+    writeFileSync(patient.path('blank'), '\n', { mode: 0o600 });
+    const users = [
+      '{name: a, password: {file: ./password}}',
+      '{name: b, password: {file: ./blank}}',
+      '{name: c, password: {file: ./gone}}',
+      '{name: d, password: {env: FERRY_DOCTOR_UNSET}}',
+    ];
+    const server = createServer();
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const address = server.address();
+    assert.ok(typeof address === 'object' && address !== null);
+    const results = await patient.look({
+      receiver: '',
+      more: `metrics: {listen: "192.0.2.1:9464"}\ndashboard: {listen: "127.0.0.1:${address.port}", users: [${users.join(', ')}]}`,
+    });
+    await new Promise((resolve) => server.close(resolve));
+    assert.match(said(results, 'metrics port'), /^fail: cannot be opened \(EADDRNOTAVAIL\)/);
+    assert.match(said(results, 'dashboard port'), /^ok: in use/);
+    assert.deepEqual(levelsOf(results, 'dashboard password'), ['ok', 'fail', 'fail', 'warn']);
+    assert.doesNotMatch(JSON.stringify(results), /sesame/);
   });
 
   it('and stops waiting for what hangs, and says so', async () => {

@@ -4,7 +4,7 @@ import { chmod, mkdir, rm, unlink, writeFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
 import { failOnLeaks } from '../support/leaks.js';
-import { until } from '../support/process.js';
+import { runFerry, until } from '../support/process.js';
 import { freePort, startTestRedis } from '../support/redis.js';
 import { Site, Writer } from './site.js';
 
@@ -173,11 +173,28 @@ describe('a route with a limit of attempts', () => {
     const ferry = await site.start('run');
     const writer = new Writer(site.path('fifo/foo'));
     await writer.commit();
-    await ferry.line(/the route is blocked/);
+    assert.match(await ferry.line(/the route is blocked/), /"level":"error".*ferry replay ROUTE/);
     const status = await site.route('foo@replica');
     assert.equal(status.state, 'blocked');
     assert.equal(status.attempts, 2);
     assert.equal(status.pendingBytes, writer.written.length);
+    await writer.commit();
+    await writer.commit();
+    const safe = async (): Promise<boolean> => {
+      const { pendingBytes, journalBytes, state } = await site.route('foo@replica');
+      return state === 'blocked' && pendingBytes + journalBytes === writer.written.length;
+    };
+    assert.ok(await safe(), 'what comes meanwhile is in the journal or in the spool');
+    await ferry.kill('SIGTERM');
+    // It was said when it happened; who reads only the log of this start must hear of it, too.
+    const again = await site.start('run');
+    assert.match(await again.line(/the route is still blocked/), /"level":"error".*"sequence":1/);
+    await until('nothing is lost, and nothing sent', safe);
+    await site.startReceiver(port);
+    const { code, stderr } = await runFerry(['replay', 'foo'], { cwd: site.dir });
+    assert.equal(code, 0, stderr);
+    await site.arrived('foo', writer.written);
+    await until('it is idle', async () => (await site.route('foo@replica')).state === 'idle');
   });
 });
 

@@ -82,15 +82,22 @@ describe('ferry run over HTTP/2', () => {
     counter.stop();
   });
 
-  it('goes on over a new connection when the receiver was restarted', async () => {
+  it('goes on where the old wire was, and over a new connection when the receiver was restarted', async () => {
     const site = await Site.make();
     const first = await site.startReceiver();
-    await site.configure({
-      destinations: { replica: { port: first.port, more: 'dialect: h2' } },
-      journals: ['name: foo, path: fifo/foo, to: replica, interval: 200ms'],
-    });
-    await site.start('run');
+    const configure = (dialect: string) =>
+      site.configure({
+        destinations: { replica: { port: first.port, more: `dialect: ${dialect}` } },
+        journals: ['name: foo, path: fifo/foo, to: replica, interval: 200ms'],
+      });
+    await configure('acked');
+    const before = await site.start('run');
     const writer = new Writer(site.path('fifo/foo'));
+    await writer.commit();
+    await site.arrived('foo', writer.written);
+    await before.kill('SIGTERM', 10_000);
+    await configure('h2');
+    await site.start('run');
     await writer.commit();
     await site.arrived('foo', writer.written);
     assert.deepEqual(await first.process.kill('SIGTERM', 10_000), { code: 0, signal: null });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { Redis } from 'ioredis';
 import { Spool } from '../../src/producers/spool/spool.js';
@@ -61,7 +61,7 @@ async function agree(site: Site, destination = 'replica', app = 'foo.r'): Promis
 }
 
 // Most of it is waiting for leases of the killed and the renamed.
-describe('ferry verify', { concurrency: 5 }, () => {
+describe('ferry verify', { concurrency: 6 }, () => {
   it('proves on both sides that what arrived is what was written, after a kill and a loss of Redis', async () => {
     const { site, redis } = await makeSite();
     const { port } = await site.startReceiver();
@@ -154,6 +154,43 @@ describe('ferry verify', { concurrency: 5 }, () => {
     assert.deepEqual(routes[0]?.confirmed, { batches: 2, bytes: writer.written.length });
     const log = readFileSync(site.path('state/audit.log'), 'utf8');
     assert.match(log, /"event":"skip".*"confirmed":true/);
+  });
+
+  it('names a batch that went bad in the spool, which no receiver is made to take', async () => {
+    const { site, redis } = await makeSite();
+    const port = await freePort();
+    await site.configure({
+      redis: redis.tcpUrl,
+      // As to a PicoLisp replica, which gets no digest.
+      destinations: { replica: { port, more: 'identity: false' } },
+      journals: [`${FOO}, attempts: 2, to: replica`],
+    });
+    const writer = new Writer(site.path('fifo/foo'));
+    const ferry = await site.start('run');
+    await captured(writer, LARGE_BYTES);
+    await ferry.line(/the route is blocked/);
+    const bad = writer.written.length;
+    await captured(writer);
+    const file = site.path('state/spool/foo/0000000001.batch');
+    const content = readFileSync(file);
+    content.writeUInt8(content.readUInt8(1_000) ^ 1, 1_000);
+    writeFileSync(file, content);
+    await site.startReceiver(port);
+    await runFerry(['replay', 'foo'], { cwd: site.dir });
+    const isBlocked = async () => {
+      const { state, lastErrorCode } = await site.route('foo@replica');
+      return state === 'blocked' && lastErrorCode === 'PAYLOAD_DAMAGED';
+    };
+    await until('it is blocked again', isBlocked, ARRIVAL_MS);
+    const proof = await sent(site, 1);
+    assert.deepEqual(
+      proof.differences.map(({ code, routes, sequence }) => [code, routes, sequence]),
+      [['BATCH_CHANGED', ['foo@replica'], 1]],
+    );
+    assert.equal((await site.received('foo')).length, 0);
+    const skip = ['skip', 'foo', '1', '--reason', 'bad disk'];
+    assert.equal((await runFerry(skip, { cwd: site.dir })).code, 0);
+    await site.arrived('foo', writer.written.subarray(bad));
   });
 
   it('and the producer say it loudly when Redis has confirmed something else', async () => {

@@ -6,6 +6,7 @@ import { FerryError } from '../../src/common/errors.js';
 import {
   connectionsSettled,
   type Endpoint,
+  H2Client,
   type SendRequest,
   send,
 } from '../../src/protocol/index.js';
@@ -124,6 +125,22 @@ describe('our sender and the real replica behind the real gate', () => {
       );
       await sending.catch((error: unknown) => assert.ok(error instanceof FerryError));
     }
+    await ship();
+    assert.ok(sameFiles(writer.db, replica.db));
+  });
+
+  test('that it does not speak HTTP/2 is told before anything is sent, and it serves the next', async () => {
+    await writer.commit(1, 10);
+    const h2 = new H2Client();
+    const endpoint: Endpoint = { ...replica.endpoint(), dialect: 'h2' };
+    const bytes = statSync(writer.journal).size;
+    const error = await h2.send(request(writer.journal, bytes, { endpoint })).then(
+      () => assert.fail('confirmed'),
+      (e: unknown) => e,
+    );
+    await h2.close();
+    assert.ok(error instanceof FerryError);
+    assert.equal(error.code, 'HTTP2_NOT_OFFERED');
     await ship();
     assert.ok(sameFiles(writer.db, replica.db));
   });

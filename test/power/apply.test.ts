@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { pino } from 'pino';
 import { Random } from '../../chaos/random.js';
+import { NO_RECEIVER_METER } from '../../src/common/meter.js';
 import { Applier } from '../../src/receiver/apply.js';
 import { BatchStore } from '../../src/receiver/batchStore.js';
 import { makeFolder } from '../../src/receiver/dataFolder.js';
@@ -46,6 +47,7 @@ async function applyTwo(fault: Fault | null, forgets?: Forgetful): Promise<Outco
     command: ['sh', '-c', `cat >> ${out}`],
     store,
     fs,
+    meter: NO_RECEIVER_METER,
     log: pino({ level: 'silent' }),
   });
   const given = () => {

@@ -8,10 +8,11 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { FerryError, systemCode } from '../../src/common/errors.js';
 import type { FileSystem } from '../../src/common/fileSystem.js';
+import { NO_RECEIVER_METER } from '../../src/common/meter.js';
 import { Apps } from '../../src/receiver/apps.js';
 import { makeFolder } from '../../src/receiver/dataFolder.js';
 import { type DeliveryParts, openDelivery } from '../../src/receiver/delivery.js';
-import { batchesIn, sha256 } from '../receiver/harness.js';
+import { appConfig, batchesIn, sha256 } from '../receiver/harness.js';
 import type { PowerCut } from './cut.js';
 import { Disk, type DiskProcess, type Forgetful } from './disk.js';
 
@@ -147,9 +148,14 @@ export class ReceiverProcess {
 
   async #start(): Promise<void> {
     const { dataDir, keyFile } = this.world;
-    const apps = [{ name: APP, keys: [keyFile], apply: null }];
+    const apps = [appConfig(APP, [keyFile])];
     await makeFolder(this.#fileSystem, dataDir);
-    this.#apps = await Apps.load(apps, dataDir, this.#fileSystem, SILENT);
+    this.#apps = await Apps.load(apps, {
+      dataDir,
+      fs: this.#fileSystem,
+      meter: NO_RECEIVER_METER,
+      log: SILENT,
+    });
   }
 
   /** The next batch of a stream, or an old one again. */
@@ -195,7 +201,7 @@ export class ReceiverProcess {
     const parts = { apps: this.#apps, limits: NO_LIMITS } as DeliveryParts;
     const head = { app: APP, identity, sha256: sha256(data), uploadBytes: null };
     try {
-      const opened = await openDelivery(parts, head, body);
+      const opened = await openDelivery(parts, head, body, new AbortController().signal);
       assert.ok('delivery' in opened, `refused: ${JSON.stringify(opened)}`);
       const { delivery } = opened;
       try {

@@ -23,7 +23,7 @@ function destination(changes: Partial<WireDestination> = {}): WireDestination {
     key: { file: keyFile },
     dialect: 'acked',
     confirm: 'applied',
-    tls: { verify: true, caFile: null, servername: null },
+    tls: { verify: true, caFile: null, servername: null, certFile: null, keyFile: null },
     connections: 4,
     timeouts: { connectMs: 2_000, idleMs: 2_000, applyMs: 2_000 },
     identity: true,
@@ -82,7 +82,13 @@ describe('resolving a destination for one attempt', () => {
   test('missing files and a key without newline have codes of their own', async () => {
     const bad = join(folder, 'bad');
     writeFileSync(bad, 'no newline');
-    const tls = { verify: true, caFile: '/no/ca.pem', servername: null };
+    const tls = {
+      verify: true,
+      caFile: '/no/ca.pem',
+      servername: null,
+      certFile: null,
+      keyFile: null,
+    };
     for (const [changes, code] of [
       [{ key: { file: '/no/key' } }, 'KEY_FILE_MISSING'],
       [{ key: { file: bad } }, 'KEY_WITHOUT_NEWLINE'],

@@ -20,8 +20,9 @@ let client = new H2Client();
 async function peer(
   script: H2Script,
   options: ConstructorParameters<typeof H2Peer>[1] = {},
+  settings: ConstructorParameters<typeof H2Peer>[2] = {},
 ): Promise<H2Peer> {
-  const one = await new H2Peer(script, options).start();
+  const one = await new H2Peer(script, options, settings).start();
   peers.push(one);
   return one;
 }
@@ -167,11 +168,13 @@ describe('the request', () => {
         stream.respond({ ':status': 204 }, { endStream: true });
       });
     });
-    const wanted = [1, 65_535, 65_536, 65_537, 3_000_000];
+    // Of those that wait to be sent Node would allow 10 MB on a connection, and reset the answers.
+    const wanted = [1, 65_535, 65_536, 65_537, ...Array<number>(60).fill(1_000_000)];
+    const timeouts = { connectMs: 20_000, idleMs: 20_000, applyMs: 20_000 };
     await Promise.all(
       wanted.map((bytes) => {
         const payload = pieces(Buffer.alloc(Math.ceil(bytes / 2)), Buffer.alloc(bytes >> 1));
-        return ship(one.endpoint(), { bytes, payload });
+        return ship(one.endpoint({ timeouts }), { bytes, payload });
       }),
     );
     assert.deepEqual(
@@ -203,6 +206,49 @@ describe('the request', () => {
     for (const stream of waiting) stream.respond({ ':status': 204 }, { endStream: true });
     await Promise.all([first, second]);
     assert.equal(narrow.connections, 2);
+  });
+});
+
+describe('a kept connection', () => {
+  test('is closed when nothing was sent for a while; the next request opens another', async () => {
+    client = new H2Client({ idleMs: 100, ageMs: 60_000 });
+    const one = await peer(honest);
+    await ship(one.endpoint());
+    await until('it is closed', () => one.sessions[0]?.destroyed === true);
+    await ship(one.endpoint());
+    assert.equal(one.connections, 2);
+  });
+
+  test('that is old takes no new request, and closes with its last one', async () => {
+    client = new H2Client({ idleMs: 60_000, ageMs: 200 });
+    const waiting: ServerHttp2Stream[] = [];
+    const one = await peer((stream, headers, session) => {
+      if (headers['content-length'] === '1') waiting.push(stream);
+      else honest(stream, headers, session);
+    });
+    const slow = ship(one.endpoint(), { bytes: 1, payload: pieces('x') });
+    await until('another one is needed', async () => {
+      await ship(one.endpoint());
+      return one.connections === 2;
+    });
+    assert.equal(one.sessions[0]?.destroyed, false);
+    for (const stream of waiting) stream.respond({ ':status': 204 }, { endStream: true });
+    await slow;
+    await until('the old one is closed', () => one.sessions[0]?.destroyed === true);
+  });
+
+  test('belongs to one trust: another CA, name or host means another connection', async () => {
+    const one = await peer(honest);
+    const { tls } = one.endpoint();
+    await ship(one.endpoint());
+    await ship(one.endpoint({ tls: { ...tls, servername: '127.0.0.1' } }));
+    await ship(one.endpoint({ host: '127.0.0.1' }));
+    await ship(
+      one.endpoint({ tls: { ...tls, ca: Buffer.concat([testCerts().ca, testCerts().ca]) } }),
+    );
+    assert.equal(one.connections, 4);
+    await ship(one.endpoint());
+    assert.equal(one.connections, 4);
   });
 });
 
@@ -298,6 +344,13 @@ describe('answers', () => {
     assert.ok(Number(error.context['sentBytes']) < LARGE_BYTES);
   });
 
+  test('a confirmation that comes before everything was sent is none', async () => {
+    const one = await peer((stream) => stream.respond({ ':status': 204 }, { endStream: true }));
+    const error = await failure(ship(one.endpoint(), large()));
+    assert.equal(error.code, 'FALSE_ACK');
+    assert.equal(error.context['afterT'], false);
+  });
+
   test('a request at which nobody looked is sent again at once, over another connection', async () => {
     let seen = 0;
     const one = await peer((stream, headers, session) => {
@@ -318,6 +371,17 @@ describe('answers', () => {
     assert.equal(error.code, 'STREAM_REFUSED');
     assert.equal(error.context['afterT'], false);
     assert.match(error.hint ?? '', /limits\.connections/);
+  });
+
+  test('a far side that allows no stream at all, or goes away at once, is not asked for ever', async () => {
+    for (const what of ['settings', 'goaway'] as const) {
+      const one = await peer(honest, {}, what === 'settings' ? { maxConcurrentStreams: 0 } : {});
+      if (what === 'goaway') one.onSession = (session) => session.close();
+      const error = await failure(ship(one.endpoint()));
+      assert.ok(['STREAM_REFUSED', 'CONNECTION_RESET'].includes(error.code), error.code);
+      assert.equal(error.context['afterT'], false);
+      assert.ok(one.connections <= 12);
+    }
   });
 
   test('a payload that is shorter or longer than announced is never ended', async () => {

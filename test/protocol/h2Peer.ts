@@ -4,6 +4,7 @@ import {
   performServerHandshake,
   type ServerHttp2Session,
   type ServerHttp2Stream,
+  type Settings,
 } from 'node:http2';
 import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from 'node:net';
 import { createServer, type TlsOptions } from 'node:tls';
@@ -25,12 +26,14 @@ export class H2Peer {
   readonly sessions: ServerHttp2Session[] = [];
   readonly fronts: Socket[] = [];
   readonly #script: H2Script;
+  readonly #settings: Settings;
   readonly #tcp = createTcpServer({ allowHalfOpen: true, noDelay: true });
   readonly #tls;
   readonly #backs: Socket[] = [];
 
-  constructor(script: H2Script, options: TlsOptions = {}) {
+  constructor(script: H2Script, options: TlsOptions = {}, settings: Settings = {}) {
     this.#script = script;
+    this.#settings = settings;
     const { cert, key } = testCerts();
     this.#tls = createServer({ cert, key, ALPNProtocols: ['h2'], ...options });
   }
@@ -41,7 +44,7 @@ export class H2Peer {
       socket.on('error', () => undefined);
       this.onSecure();
       const session = performServerHandshake(socket, {
-        settings: { initialWindowSize: 1024 * 1024 },
+        settings: { initialWindowSize: 1024 * 1024, ...this.#settings },
       });
       session.on('error', () => undefined);
       session.on('stream', (stream, headers) => {
@@ -49,6 +52,7 @@ export class H2Peer {
         this.#script(stream, headers, session);
       });
       this.sessions.push(session);
+      this.onSession(session);
     });
     this.#tls.listen(0, '127.0.0.1');
     await once(this.#tls, 'listening');
@@ -72,6 +76,7 @@ export class H2Peer {
   /** Replaced by tests: the TCP connection is there; the handshake is over. */
   onConnect: () => void = () => undefined;
   onSecure: () => void = () => undefined;
+  onSession: (session: ServerHttp2Session) => void = () => undefined;
 
   get connections(): number {
     return this.fronts.length;

@@ -93,12 +93,15 @@ export class RouteModel {
     s.run = THIS_RUN;
     s.interval = r.intervalMs;
     s.maxAttempts = r.maxAttempts;
-    if (r.waitMs > 0) s.notBefore = this.now + r.waitMs;
-    else if (r.reset !== undefined) s.notBefore = 0;
+    const wait = r.waitMs > 0 ? this.now + r.waitMs : 0;
+    if (r.reset !== undefined) {
+      // Whoever has the lease loses it, and may be sending until its end.
+      s.notBefore = Math.max(wait, before?.lease ?? 0, before?.notBefore ?? 0);
+    } else if (wait > 0) s.notBefore = wait;
     if (r.paused !== undefined) s.paused = r.paused;
     // What the spool knows is believed where it stands at the same batch.
-    const chain = r.chain ?? beginChain(1);
-    if (s.previous === chain.through) s.chain = chain;
+    const chain = r.chain === undefined ? beginChain(1) : r.chain;
+    if (s.previous === (r.reset?.previous ?? chain?.through ?? 0)) s.chain = chain;
     this.stored = s;
     return { is: 'open', head: s.head, tail: s.tail };
   }
@@ -346,6 +349,13 @@ export class Wire {
     }
     this.#last = job.sequence;
     this.#senders = [{ job, holder, until: now + LEASE_MS }];
+  }
+
+  /** The operator has everything from there sent again, in order. */
+  replays(head: number): void {
+    assert.ok(head <= this.passed, `${head} was never delivered`);
+    this.#rewoundTo = head;
+    this.#answered = 0;
   }
 
   /** @param recorded last sequence whose ack the spool remembers */

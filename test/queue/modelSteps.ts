@@ -29,6 +29,7 @@ export type Step =
   | { do: 'hold'; what: 'pause' | 'resume' | 'unblock' }
   | { do: 'skip'; killed: boolean }
   | { do: 'skipWrongly'; offset: number; generation: number }
+  | { do: 'replay'; back: number; killed: boolean }
   | { do: 'pass'; ms: number }
   | { do: 'snapshot' }
   | { do: 'lose'; how: 'everything' | 'since the snapshot' | 'nothing' };
@@ -75,6 +76,11 @@ const hold = fc.record({
   what: fc.constantFrom('pause' as const, 'resume' as const, 'unblock' as const),
 });
 const skip = fc.record({ do: fc.constant('skip' as const), killed: fc.boolean() });
+const replay = fc.record({
+  do: fc.constant('replay' as const),
+  back: fc.nat(3),
+  killed: fc.boolean(),
+});
 const counted = { ...failure, resend: true };
 const blocked = fc.constant<Step[]>([
   { do: 'begin', offset: 0, generation: 0 },
@@ -122,6 +128,8 @@ const episode: fc.Arbitrary<Step[]> = fc.oneof(
         next,
       ]),
   },
+  { weight: 2, arbitrary: fc.tuple(replay) },
+  { weight: 1, arbitrary: fc.tuple(begin, replay, begin, pass, begin, ack) },
   {
     weight: 1,
     arbitrary: fc.tuple(
@@ -204,6 +212,10 @@ export class RouteRun {
     accepted: 0,
     generation: 0,
     paused: false,
+    /** Confirmed once more through here, until it is `acked` again; null: nothing is replayed. */
+    replayed: null as number | null,
+    /** Where the replay began: nothing before it is owed once more. */
+    replayedFrom: 0,
     skipped: new Set<number>(),
     /** Given up, and Redis may not know. */
     unfinished: null as number | null,
@@ -303,6 +315,8 @@ export class RouteRun {
       }
       case 'skip':
         return this.#skip(step.killed);
+      case 'replay':
+        return this.#replay(step.back, step.killed);
       case 'skipWrongly': {
         const generation = this.#spool.generation + step.generation;
         const sequence = this.#head + step.offset;
@@ -330,7 +344,7 @@ export class RouteRun {
   }
 
   get #head(): number {
-    return this.model.stored?.head ?? this.#spool.acked + 1;
+    return this.model.stored?.head ?? this.#acked + 1;
   }
 
   #job(sequence: number, fields: Partial<BatchJob> = {}): BatchJob {
@@ -357,16 +371,22 @@ export class RouteRun {
     };
   }
 
+  /** Everything up to here is behind the route, in a replay too. */
+  get #acked(): number {
+    return this.#spool.replayed ?? this.#spool.acked;
+  }
+
   /** What a producer does at a start, after a reconnection and now and then. */
   async #look(maxAttempts: number): Promise<void> {
     const spool = this.#spool;
     if (!(await this.#finishSkip())) return;
+    let jumped = false;
     const state = await this.q.order.state(this.#route);
     const runId = this.q.scripts.runId();
     const same =
       state !== null &&
       state.generation === spool.generation &&
-      state.head > spool.acked &&
+      state.head > this.#acked &&
       state.tail >= spool.accepted;
     if (same && this.#open && state.run === runId) return this.#recordAck(state.head - 1);
     if (same) {
@@ -377,24 +397,32 @@ export class RouteRun {
       });
     } else {
       const first = state === null && spool.generation === 0;
+      // Redis has lost nothing where only a replay jumped.
+      jumped = state !== null && state.generation < spool.generation && state.run === runId;
       this.#rewinds = !first;
       spool.generation = Math.max(spool.generation, state?.generation ?? 0) + 1;
-      spool.accepted = spool.acked;
-      const repeats = spool.previous > 0 && spool.previous === spool.acked;
+      spool.accepted = this.#acked;
+      const previous = spool.replayed === null ? spool.previous : this.#prior(spool.replayed + 1);
+      const repeats =
+        !jumped &&
+        previous > 0 &&
+        previous === this.#acked &&
+        (spool.replayed === null || previous >= spool.replayedFrom);
       await this.#opens({
         maxAttempts,
         generation: spool.generation,
-        waitMs: first ? 0 : LEASE_MS,
+        waitMs: first || jumped ? 0 : LEASE_MS,
         reset: {
-          head: spool.acked + 1,
-          previous: spool.previous,
+          head: this.#acked + 1,
+          previous,
           ...(repeats && {
-            repeat: { job: this.#job(spool.previous), previous: this.#prior(spool.previous) },
+            repeat: { job: this.#job(previous), previous: this.#prior(previous) },
           }),
         },
       });
     }
-    if (this.#rewinds) this.wire.rewound(this.#head, spool.acked);
+    if (jumped) this.wire.replays(this.#head);
+    else if (this.#rewinds) this.wire.rewound(this.#head, this.#acked);
     this.#rewinds = false;
     this.#open = true;
     this.#recordAck(this.#head - 1);
@@ -402,6 +430,11 @@ export class RouteRun {
 
   #recordAck(sequence: number): void {
     const spool = this.#spool;
+    if (sequence <= this.#acked) return;
+    if (spool.replayed !== null) {
+      spool.replayed = sequence < spool.acked ? sequence : null;
+      spool.accepted = Math.max(spool.accepted, sequence);
+    }
     if (sequence <= spool.acked) return;
     for (let seq = spool.acked + 1; seq <= sequence; seq += 1) {
       spool.chain = extended(spool.chain, seq, this.#job(seq).sha256);
@@ -417,6 +450,31 @@ export class RouteRun {
     return before;
   }
 
+  /**
+   * Delivered batches are to go out again; `killed`: whoever does it dies with the spool's word.
+   * What was given up in between takes generations of its own, each like this one.
+   */
+  async #replay(back: number, killed: boolean): Promise<void> {
+    const spool = this.#spool;
+    const state = await this.q.order.state(this.#route);
+    const runId = this.q.scripts.runId();
+    const agrees =
+      this.#open &&
+      state?.run === runId &&
+      state.generation === spool.generation &&
+      state.head > this.#acked &&
+      state.tail >= spool.accepted;
+    if (!agrees || spool.unfinished !== null) return;
+    this.#recordAck(state.head - 1);
+    const from = Math.max(Math.max(0, ...spool.skipped) + 1, this.#acked - back);
+    if (from > spool.acked) return;
+    spool.replayed = from - 1;
+    spool.replayedFrom = from;
+    spool.generation += 1;
+    spool.accepted = from - 1;
+    if (!killed) await this.#look(0);
+  }
+
   /** The operator gives the blocked head up; `killed`: whoever does it dies with the spool's word. */
   async #skip(killed: boolean): Promise<void> {
     const spool = this.#spool;
@@ -427,6 +485,7 @@ export class RouteRun {
       state.head > spool.acked &&
       state.tail >= spool.accepted;
     if (!agrees || state.blocked === null || spool.unfinished !== null) return;
+    if (spool.replayed !== null) return; // only what was never delivered is given up
     assert.equal(state.blocked, state.head);
     this.#recordAck(state.head - 1);
     spool.acked = spool.unfinished = state.head;
@@ -465,7 +524,8 @@ export class RouteRun {
       stream: STREAM,
       intervalMs: 1_000,
       paused: this.#spool.paused,
-      chain: this.#spool.chain,
+      // What is replayed is in it already.
+      chain: how.reset !== undefined && this.#spool.replayed !== null ? null : this.#spool.chain,
       ...how,
     };
     const expected = this.model.open(request);

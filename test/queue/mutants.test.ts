@@ -18,6 +18,8 @@ const RUNS = 300;
 const MISTAKES = [
   mutant('open', 'tonumber(cur[2]) >= tonumber(ARGV[4])', 'tonumber(cur[2]) > tonumber(ARGV[4])'),
   mutant('open', "redis.call('DEL', KEYS[2])", ''),
+  mutant('open', '(notBefore, tonumber(cur[4]) or 0,', '(notBefore,'),
+  mutant('open', ', tonumber(cur[5]) or 0)', ')'),
   mutant('open', "redis.call('HGET', KEYS[1], 'previous') == ARGV[7]", 'true'),
   mutant('accept', 'if seq ~= tail + 1 then', 'if false then'),
   mutant('accept', 'r[1] ~= ARGV[1] or r[2] ~= ARGV[2]', 'r[1] ~= ARGV[1]'),

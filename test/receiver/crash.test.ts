@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { appendFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -120,6 +120,32 @@ describe('a receiver that is killed', () => {
     await ship(second.port, 'three', claim(3, 2, 'three'));
     await until('all is applied', () => readFileSync(out, 'latin1').endsWith('three'));
     assert.equal(readFileSync(out, 'latin1'), 'one,two,two,three');
+    await second.process.kill('SIGTERM');
+  });
+
+  test('whose apply command lives on is followed by one that waits for it', async () => {
+    const plain = receiverConfig();
+    const folder = join(plain.dataDir, '..');
+    const log = join(folder, 'log');
+    const lines = () => (existsSync(log) ? readFileSync(log, 'latin1').split('\n') : []);
+    const script = `echo begin $FERRY_SEQ >> ${log}; until [ -e ${folder}/go ]; do sleep 0.02; done; echo end $FERRY_SEQ >> ${log}`;
+    const apply = ['sh', '-c', script];
+    const config = { ...plain, apps: plain.apps.map((app) => ({ ...app, apply })) };
+    const first = await child(config);
+    await ship(first.port, 'one', claim(1, 0, 'one'));
+    await until('the command runs', () => lines().length > 1);
+    first.process.signal('SIGKILL');
+    // Its output is still held open by the command.
+    await first.process.exited;
+
+    const second = await child(config);
+    await ship(second.port, 'two', claim(2, 1, 'two'));
+    await second.process.line(/APPLY_STILL_RUNNING/);
+    assert.deepEqual(lines(), ['begin 1', '']);
+    writeFileSync(join(folder, 'go'), '');
+    const all = ['begin 1', 'end 1', 'begin 1', 'end 1', 'begin 2', 'end 2', ''];
+    await until('all is applied', () => lines().length === all.length);
+    assert.deepEqual(lines(), all);
     await second.process.kill('SIGTERM');
   });
 

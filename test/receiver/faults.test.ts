@@ -72,6 +72,8 @@ const DATA = 'some data '.repeat(100);
 /** Honest connections have it too: longer than a busy machine pauses. */
 const IDLE_MS = 3_000;
 const PATH = 'a/b';
+/** Of the sender that comes afterwards: what it waits for is not what is tried. */
+const PATIENT = { connectMs: 60_000, idleMs: 60_000, applyMs: 60_000 };
 
 const ROWS: Row[] = [];
 for (const dialect of ['acked', 'eof'] as const) {
@@ -225,7 +227,7 @@ async function judge(row: Row): Promise<void> {
     if (step === 'answer read') assert.deepEqual(stored, [DATA]);
     else assert.ok(stored.length === 0 || (whole && stored[0] === DATA), `${stored}`);
 
-    const endpoint = { ...endpointOf(port), dialect };
+    const endpoint = { ...endpointOf(port), dialect, timeouts: PATIENT };
     if (kind === 'batch') {
       await ship(port, DATA, claim(1, 0, DATA), undefined, endpoint);
       await ship(port, 'next', claim(2, 1, 'next'), undefined, endpoint);

@@ -1,4 +1,5 @@
 import type { FileHandle } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type FileSystem, nodeFileSystem } from '../../src/common/fileSystem.js';
 
 export type FaultyCall = 'writev' | 'sync' | 'datasync' | 'truncate' | 'rename' | 'syncDirectory';
@@ -6,6 +7,10 @@ export type FaultyCall = 'writev' | 'sync' | 'datasync' | 'truncate' | 'rename' 
 /** A real file system whose named calls fail as if the disk were full, while `failing` says so. */
 export class FullDisk implements FileSystem {
   readonly failing = new Set<FaultyCall>();
+  /** Milliseconds that each `writev` takes at least. */
+  writeMs = 0;
+  /** By `writev`. */
+  writtenBytes = 0;
   readonly open = async (path: string, flags: string | number, mode?: number) =>
     this.#wrap(await nodeFileSystem.open(path, flags, mode));
   readonly unlink = nodeFileSystem.unlink;
@@ -38,7 +43,11 @@ export class FullDisk implements FileSystem {
         }
         return async (...args: unknown[]) => {
           this.#check(property as FaultyCall);
-          return value.apply(target, args);
+          if (property !== 'writev') return value.apply(target, args);
+          await sleep(this.writeMs);
+          const written = await value.apply(target, args);
+          this.writtenBytes += written.bytesWritten;
+          return written;
         };
       },
     });

@@ -5,12 +5,14 @@ import { join } from 'node:path';
 import { after, afterEach, describe, test } from 'node:test';
 import { connect as connectTls } from 'node:tls';
 import { formatBatchKey, formatBlobKey, formatDigest } from '../../src/protocol/identityHeaders.js';
+import { H2Client } from '../../src/protocol/index.js';
 import { testCerts } from '../support/certs.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { until } from '../support/process.js';
 import { FullDisk } from './faults.js';
 import {
   claim,
+  endpointOf,
   HEAD,
   KEY,
   open,
@@ -322,6 +324,10 @@ describe('before the end of a stream nothing is committed', () => {
   });
 });
 
+async function* repeated(piece: Buffer, times: number): AsyncIterable<Uint8Array> {
+  for (let n = 0; n < times; n += 1) yield piece;
+}
+
 describe('one connection', () => {
   test('carries hundreds of batches at once', async () => {
     const limits = { maxBatchBytes: null, maxBlobBytes: null, idleMs: 10_000, connections: 300 };
@@ -348,6 +354,31 @@ describe('one connection', () => {
     await Promise.all(Array.from({ length: 50 }, sender));
     assert.deepEqual(one.batches(), ['abc']);
     assert.equal(one.refusals.length, before);
+  });
+
+  test('gives a large batch no more room than its window and what is being written', async () => {
+    const disk = new FullDisk();
+    const one = await receiver({}, disk);
+    disk.writeMs = 20;
+    const piece = Buffer.alloc(128 * 1024, 'x');
+    const bytes = 100 * piece.length;
+    let leadMax = 0;
+    const sender = new H2Client();
+    await sender.send({
+      endpoint: endpointOf(one.port, { dialect: 'h2' }),
+      body: { kind: 'batch' },
+      bytes,
+      payload: repeated(piece, 100),
+      mayConfirm: () => true,
+      signal: new AbortController().signal,
+      onProgress: (sent) => {
+        leadMax = Math.max(leadMax, sent - disk.writtenBytes);
+      },
+    });
+    await sender.close();
+    assert.equal(one.batches()[0]?.length, bytes);
+    // 1 MiB of window, two gatherings of 512 KiB, and what TLS and kernel hold: not the whole.
+    assert.ok(leadMax < 4 * 1024 * 1024, `${leadMax} bytes ahead`);
   });
 
   test('turns away what is more than the receiver may serve, and says that it looked at nothing', async () => {
@@ -460,6 +491,7 @@ describe('floods end in the end of their connection, and others go on', () => {
       () => frame(FRAME.continuation, 0, 1, Buffer.from([0x10, 1, 0x61, 1, 0x62])),
     ],
     ['of settings', OPENING, () => frame(FRAME.settings, 0, 0, Buffer.alloc(0))],
+    ['of pings', OPENING, () => frame(FRAME.ping, 0, 0, Buffer.alloc(8))],
     ['of frames on streams that never were', OPENING, () => resetFrame(99)],
   ];
   for (const [name, before, again] of FLOODS) {

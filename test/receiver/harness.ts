@@ -5,7 +5,7 @@ import { connect, type TLSSocket } from 'node:tls';
 import { type Logger, pino } from 'pino';
 import type { FileSystem } from '../../src/common/fileSystem.js';
 import type { BlobIdentity, WireIdentity } from '../../src/common/identity.js';
-import type { ReceiverConfig } from '../../src/config/model.js';
+import type { ReceiverApp, ReceiverConfig, ReceiverTls } from '../../src/config/model.js';
 import {
   connectionsSettled,
   type Endpoint,
@@ -25,6 +25,22 @@ export function sha256(data: string | Buffer): string {
   return createHash('sha256').update(data).digest('hex');
 }
 
+export const NO_APP_LIMITS: ReceiverApp['limits'] = {
+  bytesPerSecond: null,
+  requestsPerMinute: null,
+  storedBytes: null,
+};
+
+/** An app as the configuration has it when only its name and keys are given. */
+export function appConfig(name: string, keys: readonly string[]): ReceiverApp {
+  return { name, keys, apply: null, ack: 'stored', limits: NO_APP_LIMITS };
+}
+
+/** TLS files as the configuration has them when nothing else is given. */
+export function tlsConfig(files: { certFile: string; keyFile: string }): ReceiverTls {
+  return { ...files, clientCaFile: null, ticketKeysMs: 86_400_000 };
+}
+
 /** A configuration with one app `foo.r`, in a folder of its own. */
 export function receiverConfig(changes: Partial<ReceiverConfig> = {}): ReceiverConfig {
   const folder = tempDir();
@@ -33,11 +49,12 @@ export function receiverConfig(changes: Partial<ReceiverConfig> = {}): ReceiverC
   const { certFile, keyFile: tlsKey } = testCerts();
   return {
     listen: { host: '127.0.0.1', port: 0 },
-    tls: { certFile, keyFile: tlsKey },
+    tls: tlsConfig({ certFile, keyFile: tlsKey }),
+    proxies: [],
     dataDir: join(folder, 'received'),
     dialect: 'acked',
     limits: { maxBatchBytes: null, maxBlobBytes: null, idleMs: 2_000, connections: 64 },
-    apps: [{ name: 'foo.r', keys: [keyFile], apply: null }],
+    apps: [appConfig('foo.r', [keyFile])],
     ...changes,
   };
 }
@@ -47,6 +64,8 @@ export class TestReceiver {
   readonly config: ReceiverConfig;
   /** The reasons of refusals, as they were logged. */
   readonly refusals: string[] = [];
+  /** Whose they were. */
+  readonly refusedPeers: string[] = [];
   #receiver: Receiver | null = null;
 
   constructor(config: ReceiverConfig = receiverConfig()) {
@@ -61,8 +80,11 @@ export class TestReceiver {
 
   #logger(): Logger {
     const write = (line: string) => {
-      const { reason } = JSON.parse(line) as { reason?: string };
-      if (reason !== undefined) this.refusals.push(reason);
+      const { reason, peer } = JSON.parse(line) as { reason?: string; peer?: string };
+      if (reason !== undefined) {
+        this.refusals.push(reason);
+        this.refusedPeers.push(peer ?? '');
+      }
       for (const secret of [KEY.trimEnd(), 'another key']) {
         if (line.includes(secret)) throw new Error(`key text in the log: ${line}`);
       }
@@ -73,6 +95,15 @@ export class TestReceiver {
   get port(): number {
     if (this.#receiver === null) throw new Error('not started');
     return this.#receiver.address.port;
+  }
+
+  /** Open now. */
+  get connections(): number {
+    return this.#receiver?.connections() ?? 0;
+  }
+
+  async reload(): Promise<void> {
+    await this.#receiver?.reload();
   }
 
   async stop(): Promise<void> {

@@ -12,9 +12,10 @@ import {
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { type FileSystem, nodeFileSystem } from '../../src/common/fileSystem.js';
+import { AppLimits } from '../../src/receiver/appLimits.js';
 import { BatchStore, batchFileName } from '../../src/receiver/batchStore.js';
 import { type Delivery, openDelivery } from '../../src/receiver/delivery.js';
-import { batchesIn, sha256 } from './harness.js';
+import { batchesIn, NO_APP_LIMITS, sha256 } from './harness.js';
 
 /** What a receiver answered: `T`, or why not. */
 export type Answer = { is: 'confirmed' } | { is: 'refused'; reason: string; last: number };
@@ -387,7 +388,8 @@ export class StoreRun {
   }
 
   async #deliver(s: Shipment): Promise<Answer> {
-    const app = { batches: this.#store };
+    const limits = new AppLimits(NO_APP_LIMITS, null);
+    const app = { batches: this.#store, limits, ackWhenApplied: null };
     const opened = await openDelivery(
       {
         apps: { open: () => Promise.resolve(app) },
@@ -405,6 +407,7 @@ export class StoreRun {
         uploadBytes: null,
       },
       { kind: 'batch', bytes: Buffer.byteLength(s.data) },
+      new AbortController().signal,
     );
     if ('refused' in opened) {
       const { reason, last } = opened.refused;
@@ -419,7 +422,7 @@ export class StoreRun {
     const refusal = await delivery.commit();
     await delivery.discard();
     if (refusal === null) return { is: 'confirmed' };
-    return { is: 'refused', reason: refusal.reason, last: refusal.last };
+    return { is: 'refused', reason: refusal.reason, last: refusal.last as number };
   }
 
   #check(): void {

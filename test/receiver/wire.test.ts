@@ -2,11 +2,24 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, describe, test } from 'node:test';
+import type { TLSSocket } from 'node:tls';
 import { FerryError } from '../../src/common/errors.js';
 import { connectionsSettled } from '../../src/protocol/index.js';
 import { failOnLeaks } from '../support/leaks.js';
+import { until } from '../support/process.js';
 import { tempDir } from '../support/tempDir.js';
-import { HEAD, KEY, open, raw, receiverConfig, STREAM, ship, TestReceiver } from './harness.js';
+import {
+  appConfig,
+  HEAD,
+  KEY,
+  open,
+  raw,
+  receiverConfig,
+  STREAM,
+  ship,
+  TestReceiver,
+  tlsConfig,
+} from './harness.js';
 
 failOnLeaks();
 
@@ -165,12 +178,37 @@ describe('what is refused leaves nothing behind', () => {
     assert.deepEqual(one.parts(), []);
   });
 
-  test('connections beyond the limit are dropped, the others go on', async () => {
+  test('a connection with a key keeps its place: what comes beyond the limit is dropped', async () => {
     const limits = { maxBatchBytes: null, maxBlobBytes: null, idleMs: 2_000, connections: 1 };
     const one = await receiver({ limits });
     const socket = await open(one.port);
+    socket.write(`${HEAD}${KEY}3\na`);
+    await until('its key is proved', () => one.parts().length === 1);
     await assert.rejects(open(one.port));
+    const over = new Promise((resolve) => socket.once('data', resolve));
+    socket.write('bcT');
+    await over;
     socket.destroy();
+    assert.deepEqual(one.batches(), ['abc']);
+  });
+
+  test('connections that have shown no key make room for new ones, the oldest first', async () => {
+    const limits = { maxBatchBytes: null, maxBlobBytes: null, idleMs: 10_000, connections: 3 };
+    const one = await receiver({ limits });
+    const silent: TLSSocket[] = [];
+    for (let n = 0; n < 3; n += 1) silent.push(await open(one.port));
+    const ended = silent.map((socket) => {
+      return new Promise<void>((resolve) => socket.once('close', () => resolve()));
+    });
+    await ship(one.port, 'honest');
+    assert.deepEqual(one.batches(), ['honest']);
+    await ended[0];
+    assert.deepEqual(
+      silent.map((socket) => socket.destroyed),
+      [true, false, false],
+    );
+    for (const socket of silent) socket.destroy();
+    await Promise.all(ended);
   });
 });
 
@@ -197,7 +235,7 @@ describe('set-up', () => {
       writeFileSync(path, text);
       return path;
     });
-    const one = await receiver({ apps: [{ name: 'foo.r', keys, apply: null }] });
+    const one = await receiver({ apps: [appConfig('foo.r', keys)] });
     assert.equal(await raw(one.port, [HEAD, 'one\n', '1\naT']), 'T');
     assert.equal(await raw(one.port, [HEAD, 'two\n', 'lines\n', '1\nbT']), 'T');
     assert.equal(await raw(one.port, [HEAD, 'two\n', '1\ncT']), '');
@@ -210,9 +248,9 @@ describe('set-up', () => {
   });
 
   for (const [name, change] of [
-    ['certificate', { tls: { certFile: '/no/cert', keyFile: '/no/key' } }],
-    ['key file', { apps: [{ name: 'foo.r', keys: ['/no/key'], apply: null }] }],
-    ['app name', { apps: [{ name: '../x', keys: [], apply: null }] }],
+    ['certificate', { tls: tlsConfig({ certFile: '/no/cert', keyFile: '/no/key' }) }],
+    ['key file', { apps: [appConfig('foo.r', ['/no/key'])] }],
+    ['app name', { apps: [appConfig('../x', [])] }],
     ['address', { listen: { host: '203.0.113.1', port: 0 } }],
   ] as const) {
     test(`a bad ${name} is an error of usage with a hint, and the folder is free again`, async () => {

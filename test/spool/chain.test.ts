@@ -128,7 +128,7 @@ test('a batch that was confirmed before Redis heard of its skip counts as confir
   await spool.recordAck('r', 1);
   await spool.recordVerdict('r', { kind: 'skip', sequence: 2 });
   await spool.recordConfirmedAfterAll('r');
-  await spool.recordSkipFinished('r');
+  await spool.recordFinished('r');
   const mark = spool.route('r');
   assert.deepEqual([mark?.acked, mark?.previous, mark?.confirmed], [2, 2, 2]);
   assert.deepEqual([mark?.skipped, mark?.skippedBatches, mark?.skippedBytes], [[], 0, 0]);

@@ -53,6 +53,6 @@ export function stateOf(view: SpoolView) {
     archivedThrough: view.archivedThrough,
     chainHead: view.chainHead,
     chainSince: view.chainSince,
-    unfinished: [...view.unfinishedSkips()],
+    unfinished: [...view.unfinishedVerdicts()],
   };
 }

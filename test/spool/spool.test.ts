@@ -13,6 +13,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { FerryError } from '../../src/common/errors.js';
+import { placeOf } from '../../src/producers/agreement.js';
 import { DEAD_PAYLOAD_BYTES } from '../../src/producers/spool/log.js';
 import { Spool } from '../../src/producers/spool/spool.js';
 import { FaultyFileSystem } from '../support/faultyFileSystem.js';
@@ -272,13 +273,105 @@ test('skip passes a batch without calling it confirmed', async (t) => {
   assert.equal(spool.batch(1)?.sequence, 1, 'still the last confirmed one');
   assert.deepEqual(spool.waiting('r'), { batches: 1, bytes: 5, oldestSealedAtMs: options.now() });
   const unfinished = () =>
-    [...spool.unfinishedSkips()].map(({ from, to, bytes }) => [from, to, bytes]);
+    [...spool.unfinishedVerdicts()].map(({ from, to, bytes }) => [from, to, bytes]);
   assert.deepEqual(unfinished().flat(), [2, 2, 5, 3, 3, 5]);
-  await spool.recordSkipFinished('r');
+  await spool.recordFinished('r');
   assert.deepEqual(unfinished(), [[3, 3, 5]]);
   await spool.newStream();
   assert.equal(spool.route('r')?.previous, 0);
   assert.equal(spool.streamSince, 4);
+  await spool.close();
+});
+
+test('a replay takes the place of a route back, and what was delivered stays delivered', async (t) => {
+  const dir = await temporaryDirectory(t);
+  let spool = await Spool.open(dir, options);
+  await spool.addRoute('r', { after: 0 });
+  for (let i = 0; i < 8; i += 1) await sealInline(spool, Buffer.from('12345'));
+  await spool.recordSettled(8);
+  await spool.recordGeneration('r', 3);
+  await spool.recordAck('r', 3);
+  await spool.recordVerdict('r', { kind: 'skip', sequence: 4 });
+  await spool.recordFinished('r');
+  await spool.recordAck('r', 7);
+  const before = spool.route('r');
+  const place = () => {
+    const mark = spool.route('r');
+    return mark === undefined ? undefined : { ...placeOf(mark), generation: mark.generation };
+  };
+  await spool.recordVerdict('r', { kind: 'replay', sequence: 2, bytes: 25, by: 'ops' });
+  const jumped = { acked: 1, previous: 1, through: 3, generation: 4 };
+  assert.deepEqual(place(), jumped, 'up to the one that was given up');
+  assert.equal(spool.route('r')?.accepted, 1);
+  assert.deepEqual(spool.waiting('r').batches, 1 + 5);
+  assert.deepEqual(spool.waiting('r').bytes, 5 + 25);
+  await spool.recordAck('r', 2, 5);
+  assert.deepEqual(place(), { ...jumped, acked: 2, previous: 2 });
+  await spool.close();
+  spool = await Spool.open(dir, options);
+  await spool.recordAck('r', 3, 5);
+  const behind = { acked: 4, previous: 3, through: null, generation: 5 };
+  assert.deepEqual(place(), behind, 'over it, in a generation of its own; then all that is new');
+  await spool.recordAck('r', 2);
+  assert.deepEqual(place(), behind, 'an older ack changes nothing');
+  await spool.recordAck('r', 8, 15);
+  const after = spool.route('r');
+  assert.equal(after?.replay, null);
+  assert.deepEqual(
+    [after?.acked, after?.generation, after?.ackedBatches, after?.skipped],
+    [8, 5, (before?.ackedBatches ?? 0) + 1, [[4, 4]]],
+  );
+  assert.deepEqual(
+    [...spool.unfinishedVerdicts()].map(({ verdict, from, to }) => [verdict.kind, from, to]),
+    [['replay', 2, 7]],
+  );
+  await spool.close();
+});
+
+test('a replay that is not to the end, or is ended, gives the place back; one that names a given-up batch sends it', async (t) => {
+  const spool = await Spool.open(await temporaryDirectory(t), options);
+  await spool.addRoute('r', { after: 0 });
+  for (let i = 0; i < 6; i += 1) await sealInline(spool, Buffer.from('12345'));
+  await spool.recordAck('r', 2);
+  await spool.recordVerdict('r', { kind: 'skip', sequence: 3 });
+  await spool.recordAck('r', 6);
+  const place = () => {
+    const mark = spool.route('r');
+    return mark === undefined ? [] : [placeOf(mark).acked, placeOf(mark).through, mark.generation];
+  };
+  await spool.recordVerdict('r', { kind: 'replay', sequence: 1, to: 4, named: [3] });
+  assert.deepEqual(place(), [0, 4, 1]);
+  await spool.recordAck('r', 4);
+  assert.deepEqual(place(), [6, null, 2]);
+  await spool.recordVerdict('r', { kind: 'replay', sequence: 2 });
+  assert.deepEqual(place(), [1, 2, 3]);
+  await spool.recordVerdict('r', { kind: 'replayed' });
+  assert.deepEqual(place(), [6, null, 4]);
+  assert.equal(spool.route('r')?.previous, 6);
+  await spool.recordVerdict('r', { kind: 'replay', sequence: 5 });
+  await spool.newStream();
+  assert.equal(spool.route('r')?.replay, null, 'its numbers are those of another stream');
+  assert.equal(spool.route('r')?.streamFrom, 7);
+  await spool.close();
+});
+
+test('what a replay needs stays in the spool', async (t) => {
+  const spool = await Spool.open(await temporaryDirectory(t), options);
+  await spool.addRoute('r', { after: 0 });
+  await spool.addRoute('slow', { after: 0 });
+  for (let i = 0; i < 5; i += 1) await sealInline(spool, Buffer.from('12345'));
+  await spool.recordSettled(5);
+  await spool.recordAck('r', 5);
+  await spool.recordVerdict('r', { kind: 'replay', sequence: 3 });
+  await spool.recordAck('slow', 5);
+  const held = () => [...spool.batchesAfter(0)].map(({ sequence }) => sequence);
+  assert.deepEqual(held(), [3, 4, 5]);
+  assert.equal(spool.replayedFrom, 3);
+  await spool.recordAck('r', 4);
+  assert.deepEqual(held(), [3, 4, 5], 'a loss of Redis may take it back');
+  await spool.recordAck('r', 5);
+  assert.deepEqual(held(), [5]);
+  assert.equal(spool.replayedFrom, null);
   await spool.close();
 });
 
@@ -433,6 +526,13 @@ test('after any run of operations a re-opened spool knows the same', async (t) =
     fc.record({ op: fc.constant('rename' as const), d: destination, to: destination }),
     fc.record({ op: fc.constant('skip' as const), d: destination, seq: fc.nat(40) }),
     fc.record({ op: fc.constant('finish' as const), d: destination }),
+    fc.record({
+      op: fc.constant('replay' as const),
+      d: destination,
+      from: fc.nat(9),
+      to: fc.nat(9),
+    }),
+    fc.record({ op: fc.constant('stop' as const), d: destination }),
     fc.record({ op: fc.constant('pause' as const), d: destination }),
     fc.record({ op: fc.constant('generation' as const), d: destination, n: fc.nat(5) }),
     fc.record({ op: fc.constant('settle' as const), seq: fc.nat(40) }),
@@ -475,10 +575,21 @@ test('after any run of operations a re-opened spool knows the same', async (t) =
             await spool.recordVerdict(step.d, { kind: 'skip', sequence: step.seq });
             break;
           case 'finish':
-            await spool.recordSkipFinished(step.d);
+            await spool.recordFinished(step.d);
             break;
           case 'pause':
             await spool.recordVerdict(step.d, { kind: 'pause' });
+            break;
+          case 'replay': {
+            const { firstSequence = 1, acked = 0 } = spool.route(step.d) ?? {};
+            const from = acked - (step.from % Math.max(1, acked - firstSequence + 1));
+            const to = Math.min(acked, from + step.to);
+            if (from < firstSequence || from > acked) break;
+            await spool.recordVerdict(step.d, { kind: 'replay', sequence: from, to });
+            break;
+          }
+          case 'stop':
+            await spool.recordVerdict(step.d, { kind: 'replayed' });
             break;
           case 'generation':
             await spool.recordGeneration(step.d, step.n);
@@ -512,6 +623,9 @@ test('after any run of operations a re-opened spool knows the same', async (t) =
           const bytes = waiting.reduce((sum, batch) => sum + batch.bytes, 0);
           assert.deepEqual(spool.waiting(route.destination).bytes, bytes);
           assert.equal(waiting.length, spool.lastSequence - route.acked);
+          const { acked, through } = placeOf(route);
+          assert.ok(route.accepted >= acked && acked <= route.acked);
+          assert.ok(through === null || through > acked);
         }
       }
       await spool.reclaimed();

@@ -88,14 +88,17 @@ export class Replica {
   readonly port: number;
   readonly gatePort: number;
   readonly key: Buffer;
-  readonly #process: TestProcess;
+  readonly #start: () => Promise<TestProcess>;
+  #process: TestProcess;
 
   private constructor(
     folder: string,
     ports: { port: number; gatePort: number },
     key: Buffer,
+    start: () => Promise<TestProcess>,
     process: TestProcess,
   ) {
+    this.#start = start;
     this.db = join(folder, 'db');
     this.blobs = join(folder, 'blob');
     this.port = ports.port;
@@ -113,11 +116,22 @@ export class Replica {
     writeFileSync(join(folder, 'key'), key);
     const ports = { port: await freePort(), gatePort: await freePort() };
     const arguments_ = [program, String(ports.port), 'key', 'journal', 'db'];
-    const process_ = start(PIL, [...arguments_, 'blob/'], { cwd: folder });
-    endAtExit(() => [...(process_.isOver ? [] : [process_.pid]), ...gatePids(ports.gatePort)]);
-    await accepts(ports.port, '::1');
+    const startProcess = async (): Promise<TestProcess> => {
+      const process_ = start(PIL, [...arguments_, 'blob/'], { cwd: folder });
+      endAtExit(() => [...(process_.isOver ? [] : [process_.pid]), ...gatePids(ports.gatePort)]);
+      await accepts(ports.port, '::1');
+      return process_;
+    };
+    const process_ = await startProcess();
     await startGate(ports);
-    return new Replica(folder, ports, key, process_);
+    return new Replica(folder, ports, key, startProcess, process_);
+  }
+
+  /** Ends the replica, not its gate; what is done with its files meanwhile is what it finds. */
+  async whileDown(work: () => void): Promise<void> {
+    await this.#process.kill('SIGTERM');
+    work();
+    this.#process = await this.#start();
   }
 
   /** How our sender reaches it. */
@@ -152,7 +166,7 @@ export function sameFiles(a: string, b: string): boolean {
 }
 
 /** httpGate goes into the background by itself; `atEnd` ends it by its port if a test did not. */
-async function startGate(ports: { port: number; gatePort: number }): Promise<void> {
+export async function startGate(ports: { port: number; gatePort: number }): Promise<void> {
   const { pemFile } = testCerts();
   // Before the command's own hook, which waits until nobody holds its output any more.
   atEnd(() => stopGate(ports.gatePort));
@@ -180,7 +194,7 @@ function endAtExit(pids: () => number[]): void {
   });
 }
 
-async function stopGate(gatePort: number): Promise<void> {
+export async function stopGate(gatePort: number): Promise<void> {
   for (const pid of gatePids(gatePort)) await killPid(pid, 'SIGKILL');
 }
 

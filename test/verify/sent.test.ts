@@ -141,6 +141,9 @@ describe('ferry verify on the sender', () => {
     assert.deepEqual(late?.captured, { batches: 1, bytes: 50 });
     assert.deepEqual([a?.chain.since, a?.chain.through, b?.chain.line], [1, 2, null]);
     assert.deepEqual((await sender.verify('foo@late')).routes, [late]);
+    assert.deepEqual((await sender.verify('foo')).routes, [a, b, late]);
+    await assert.rejects(sender.verify('bar'), /no route is named bar/);
+    await assert.rejects(sender.verify('foo', sender.line(1, 2)), /journal foo has 3 routes/);
   });
 
   it('names the batch of which a byte was flipped, in a file of its own and in the log', async (t) => {

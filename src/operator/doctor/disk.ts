@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { FerryConfig } from '../../config/model.js';
 import { DISK_FLOOR_BYTES } from '../../producers/capture/room.js';
 import type { Examination, Findings } from './examination.js';
-import { existingAbove, exists, volumeOf } from './system.js';
+import { existingAbove, volumeOf } from './system.js';
 
 const MEBIBYTE = 1024 * 1024;
 
@@ -14,22 +14,23 @@ const FREE_BYTES_WARN = 1024 * MEBIBYTE;
 const FREE_INODES_FAIL = 100;
 const FREE_INODES_WARN = 10_000;
 
-/** One examination per disk: of what lies on one, the first is named. */
-export async function diskExaminations(config: FerryConfig): Promise<Examination[]> {
+/** One examination per place, and one finding per disk. */
+export function diskExaminations(config: FerryConfig): Examination[] {
+  const { stateDir, receiver } = config;
   const places = [
-    ...(config.journals.length > 0 ? [config.stateDir] : []),
-    ...(await presentOnly(join(config.stateDir, 'archive'))),
-    ...(config.receiver === null ? [] : [config.receiver.dataDir]),
+    ...(config.journals.length > 0 ? [stateDir, join(stateDir, 'archive')] : []),
+    ...(receiver === null ? [] : [receiver.dataDir]),
   ];
-  const byDevice = new Map<number, string>();
-  for (const place of places) {
-    const { dev } = await stat(await existingAbove(place));
-    if (!byDevice.has(dev)) byDevice.set(dev, place);
-  }
-  return [...byDevice.values()].map((place) => ({
+  const seen = new Set<number>();
+  return places.map((place) => ({
     check: 'disk',
     subject: place,
-    run: async (findings) => judgeDisk(await volumeOf(place), findings),
+    async run(findings) {
+      const { dev } = await stat(await existingAbove(place));
+      if (seen.has(dev)) return;
+      seen.add(dev);
+      judgeDisk(await volumeOf(place), findings);
+    },
   }));
 }
 
@@ -53,8 +54,4 @@ export function judgeDisk(
   } else if (freeInodes !== null && freeInodes < FREE_INODES_WARN) {
     findings.warn('disk', `${free}, but only ${freeInodes} inodes`, 'remove small files');
   } else findings.ok('disk', `${free}${inodes}`);
-}
-
-async function presentOnly(path: string): Promise<string[]> {
-  return (await exists(path)) ? [path] : [];
 }

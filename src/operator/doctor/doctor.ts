@@ -5,6 +5,7 @@ import { diskExaminations } from './disk.js';
 import { type Examination, examine, Findings, type Patience } from './examination.js';
 import { journalExaminations } from './journals.js';
 import { limitExaminations } from './limits.js';
+import { listenerExaminations } from './listeners.js';
 import { lockExaminations } from './locks.js';
 import { programExaminations } from './program.js';
 import { receiverExaminations } from './receiver.js';
@@ -22,13 +23,14 @@ export async function diagnose(config: FerryConfig, patience?: Patience): Promis
   const examinations: Examination[] = [
     ...programExaminations(config),
     ...(sends ? [stateExamination(config.stateDir)] : []),
-    ...(await diskExaminations(config)),
+    ...diskExaminations(config),
     ...(sends || config.destinations.size > 0 ? [redisExamination(config)] : []),
     ...journalExaminations(config),
     ...lockExaminations(config),
     ...limitExaminations(config),
     ...destinationExaminations(config),
     ...receiverExaminations(config),
+    ...listenerExaminations(config),
   ];
   return examine(examinations, patience);
 }

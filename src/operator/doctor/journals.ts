@@ -10,6 +10,7 @@ import { exists, lackingRights, ownerHint } from './system.js';
 
 /** Of one rule's journals so many problems are said; the rest is counted. */
 const PROBLEMS_SAID_MAX = 10;
+const AT_ONCE = 64;
 
 export function journalExaminations(config: FerryConfig): Examination[] {
   return config.journals.map((rule) => ({
@@ -32,21 +33,54 @@ export function journalExaminations(config: FerryConfig): Examination[] {
   }));
 }
 
-/** The journals that there are now by a rule. */
-export async function journalsOf(config: FerryConfig, rule: JournalRule): Promise<JournalConfig[]> {
-  if (rule.kind === 'path') return [resolveJournal(rule)];
-  const journals: JournalConfig[] = [];
-  for (const name of await readdir(rule.dir).catch(() => [])) {
-    const path = join(rule.dir, name);
-    if (ruleFor(config.journals, path) !== rule) continue;
-    if (!(await stat(path).catch(() => null))?.isFile()) continue;
-    try {
-      journals.push(resolveJournal(rule, basename(path)));
-    } catch {
-      // Its name cannot be a journal's: the producer says so and leaves it alone.
-    }
+const found = new WeakMap<JournalRule, Promise<JournalConfig[]>>();
+
+/** The journals that there are by a rule; several checks ask, and there may be thousands. */
+export function journalsOf(config: FerryConfig, rule: JournalRule): Promise<JournalConfig[]> {
+  let journals = found.get(rule);
+  if (journals === undefined) {
+    journals = findJournals(config, rule);
+    found.set(rule, journals);
   }
   return journals;
+}
+
+async function findJournals(config: FerryConfig, rule: JournalRule): Promise<JournalConfig[]> {
+  if (rule.kind === 'path') return [resolveJournal(rule)];
+  const names = await readdir(rule.dir).catch(() => []);
+  const journals = await eachOf(names, async (name) => {
+    const path = join(rule.dir, name);
+    if (ruleFor(config.journals, path) !== rule) return null;
+    if (!(await stat(path).catch(() => null))?.isFile()) return null;
+    try {
+      return resolveJournal(rule, basename(path));
+    } catch {
+      return null; // its name cannot be a journal's: the producer says so and leaves it alone
+    }
+  });
+  return journals.filter((journal) => journal !== null);
+}
+
+/** Many at a time: one after the other thousands would take longer than an examination may. */
+async function eachOf<T, R>(items: readonly T[], look: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  for (let from = 0; from < items.length; from += AT_ONCE) {
+    results.push(...(await Promise.all(items.slice(from, from + AT_ONCE).map(look))));
+  }
+  return results;
+}
+
+/** A finding about one of many. */
+type Problem = [level: 'warn' | 'fail', message: string, hint: string];
+
+/** Says the first ones, and how many more there are. */
+function sayProblems(check: string, problems: readonly Problem[], findings: Findings): void {
+  const sorted = problems.toSorted((a, b) => a[0].localeCompare(b[0])); // failures first
+  for (const problem of sorted.slice(0, PROBLEMS_SAID_MAX)) findings.add(check, ...problem);
+  const [level] = sorted[PROBLEMS_SAID_MAX] ?? [];
+  if (level === undefined) return;
+  const more = `and ${problems.length - PROBLEMS_SAID_MAX} more like these`;
+  findings.add(check, level, more, 'correct them likewise');
 }
 
 async function checkJournal(path: string, findings: Findings): Promise<void> {
@@ -71,24 +105,14 @@ async function checkMatching(
     return;
   }
   const journals = await journalsOf(config, rule);
-  let good = 0;
-  let bad = 0;
-  for (const { path } of journals) {
-    const problem = await problemOf(path);
-    if (problem === null) good += 1;
-    else {
-      bad += 1;
-      const [level, message, hint] = problem;
-      if (bad <= PROBLEMS_SAID_MAX) findings.add('journal', level, `${path}: ${message}`, hint);
-    }
-  }
-  if (bad > PROBLEMS_SAID_MAX) {
-    findings.fail(
-      'journal',
-      `and ${bad - PROBLEMS_SAID_MAX} more like these`,
-      'correct them likewise',
-    );
-  }
+  const problems = (
+    await eachOf(journals, async ({ path }): Promise<Problem | null> => {
+      const problem = await problemOf(path);
+      return problem === null ? null : [problem[0], `${path}: ${problem[1]}`, problem[2]];
+    })
+  ).filter((problem) => problem !== null);
+  sayProblems('journal', problems, findings);
+  const good = journals.length - problems.length;
   if (journals.length === 0) {
     findings.warn(
       'journal',
@@ -99,9 +123,7 @@ async function checkMatching(
 }
 
 /** What keeps a file from being captured; null for nothing. */
-async function problemOf(
-  path: string,
-): Promise<['warn' | 'fail', message: string, hint: string] | null> {
+async function problemOf(path: string): Promise<Problem | null> {
   try {
     if (!(await stat(path)).isFile()) {
       return ['fail', 'is no file', 'name the journal itself'];
@@ -144,27 +166,26 @@ async function checkBlobs(
   findings: Findings,
 ): Promise<void> {
   if (rule.blobs === null) return;
-  let good = 0;
-  for (const { blobsDir } of await journalsOf(config, rule)) {
-    if (blobsDir === null) continue;
-    if (!(await exists(blobsDir))) {
-      findings.warn(
-        'blobs',
-        `there is no directory ${blobsDir}`,
-        'make it, or correct blobs; it is taken up when it comes',
-      );
-      continue;
-    }
-    const lacking = await lackingRights(blobsDir, ['read', 'write', 'enter']);
-    if (lacking.length === 0) good += 1;
-    else {
-      findings.fail(
-        'blobs',
-        `${blobsDir}: this user may not ${lacking.join(', ')}, and so not remove links`,
-        await ownerHint(blobsDir),
-      );
-    }
-  }
+  const journals = await journalsOf(config, rule);
+  const problems = (
+    await eachOf(journals, ({ blobsDir }) => problemOfBlobs(blobsDir ?? ''))
+  ).filter((problem) => problem !== null);
+  sayProblems('blobs', problems, findings);
+  const good = journals.length - problems.length;
   if (good > 0)
     findings.ok('blobs', `${good === 1 ? 'directory' : `${good} directories`} writable`);
+}
+
+async function problemOfBlobs(directory: string): Promise<Problem | null> {
+  if (!(await exists(directory))) {
+    const hint = 'make it, or correct blobs; it is taken up when it comes';
+    return ['warn', `there is no directory ${directory}`, hint];
+  }
+  const lacking = await lackingRights(directory, ['read', 'write', 'enter']);
+  if (lacking.length === 0) return null;
+  return [
+    'fail',
+    `${directory}: this user may not ${lacking.join(', ')}, and so not remove links`,
+    await ownerHint(directory),
+  ];
 }

@@ -11,6 +11,11 @@ const RETURN = 0x0d;
 export async function checkKeyFile(check: string, path: string, findings: Findings): Promise<void> {
   let key: Buffer;
   try {
+    // A named pipe would be waited for.
+    if (!(await stat(path)).isFile()) {
+      findings.fail(check, `${path} is no file`, 'write the key into a file');
+      return;
+    }
     key = await readFile(path);
   } catch (error) {
     const code = systemCode(error);

@@ -5,7 +5,8 @@ import { access, readFile, stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { delimiter, isAbsolute, join } from 'node:path';
 import { systemCode } from '../../common/errors.js';
-import type { FerryConfig, ReceiverApp, ReceiverConfig } from '../../config/model.js';
+import { isLockHeld } from '../../common/fileLock.js';
+import type { FerryConfig, ReceiverApp, ReceiverConfig, ReceiverTls } from '../../config/model.js';
 import { judgeValidity } from './certificate.js';
 import { type Examination, type Findings, reasonOf } from './examination.js';
 import { checkKeyFile, checkMode } from './keyFile.js';
@@ -14,12 +15,18 @@ import { existingAbove, exists, lackingRights, ownerHint } from './system.js';
 export function receiverExaminations({ receiver }: FerryConfig): Examination[] {
   if (receiver === null) return [];
   const { listen, dataDir, apps, tls } = receiver;
+  const certificate: Examination[] =
+    tls === null
+      ? []
+      : [
+          {
+            check: 'receiver certificate',
+            subject: tls.certFile,
+            run: (findings) => checkPair(tls, findings),
+          },
+        ];
   return [
-    {
-      check: 'receiver certificate',
-      subject: tls.certFile,
-      run: (findings) => checkPair(receiver, findings),
-    },
+    ...certificate,
     { check: 'receiver data', subject: dataDir, run: (findings) => checkData(dataDir, findings) },
     {
       check: 'receiver port',
@@ -34,7 +41,7 @@ export function receiverExaminations({ receiver }: FerryConfig): Examination[] {
   ];
 }
 
-async function checkPair({ tls }: ReceiverConfig, findings: Findings): Promise<void> {
+async function checkPair(tls: ReceiverTls, findings: Findings): Promise<void> {
   const check = 'receiver certificate';
   const read = async (path: string): Promise<Buffer | null> =>
     readFile(path).catch(async (error: unknown) => {
@@ -126,26 +133,12 @@ async function checkPort({ listen, dataDir }: ReceiverConfig, findings: Findings
 }
 
 /** Opens the port for a moment. Null: it is free. */
-function tryListen({ host, port }: ReceiverConfig['listen']): Promise<Error | null> {
+export function tryListen({ host, port }: ReceiverConfig['listen']): Promise<Error | null> {
   return new Promise((resolve) => {
     const server = createServer((socket) => socket.destroy());
     server.once('error', resolve);
     server.listen({ host, port }, () => server.close(() => resolve(null)));
   });
-}
-
-/**
- * Whether somebody holds a lock on a file; null: that cannot be seen. Looked up, not tried: a try
- * could get in the way of a receiver that starts.
- */
-async function isLockHeld(path: string): Promise<boolean | null> {
-  try {
-    const { ino } = await stat(path);
-    const locks = await readFile('/proc/locks', 'latin1');
-    return locks.split('\n').some((line) => line.includes(`:${ino} `));
-  } catch (error) {
-    return systemCode(error) === 'ENOENT' && process.platform === 'linux' ? false : null;
-  }
 }
 
 async function checkApp({ keys, apply }: ReceiverApp, findings: Findings): Promise<void> {

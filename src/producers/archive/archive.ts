@@ -75,6 +75,8 @@ export class Archive {
   #running: Promise<void> | null = null;
   #again = false;
   #stopped = false;
+  /** First sequences that somebody is reading from. */
+  readonly #holds = new Set<{ from: number }>();
   #saidProblem = '';
 
   constructor(parts: ArchiveParts) {
@@ -96,6 +98,13 @@ export class Archive {
   /** To be called now and then: something may have become too old. Costs nothing else. */
   look(): void {
     if (this.#segments === null || this.#isTooOld()) this.#start();
+  }
+
+  /** Nothing from `from` on is pruned, until the returned function is called. */
+  hold(from: number): () => void {
+    const hold = { from };
+    this.#holds.add(hold);
+    return () => this.#holds.delete(hold);
   }
 
   async stop(): Promise<void> {
@@ -259,10 +268,18 @@ export class Archive {
     }
   }
 
+  /** A replay, or one that is about to begin, needs everything from here on. */
+  #neededFrom(): number {
+    const held = [...this.#holds].map(({ from }) => from);
+    return Math.min(...held, this.#p.spool.replayedFrom ?? Number.POSITIVE_INFINITY);
+  }
+
   /** @returns false: there is nothing that may be removed */
   async #removeOldest(): Promise<boolean> {
-    const [oldest] = this.#segments ?? [];
+    const [oldest, next] = this.#segments ?? [];
     if (oldest === undefined || this.#writer === null) return false;
+    const last = next === undefined ? (this.#writer.last?.sequence ?? 0) : next - 1;
+    if (last >= this.#neededFrom()) return false;
     const isCurrent = oldest === this.#writer.first;
     if (isCurrent) await this.#writer.close();
     await removeSegment(this.dir, oldest);

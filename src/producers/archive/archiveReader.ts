@@ -62,6 +62,25 @@ export async function* archivedBatches(
   }
 }
 
+/** Finds single batches, one after the other: the segment read last is remembered. */
+export class ArchiveLines {
+  #first = 0;
+  #lines: readonly ArchivedBatch[] = [];
+
+  constructor(private readonly dir: string) {}
+
+  /** Undefined: it is not in the archive. */
+  async find(sequence: number): Promise<ArchivedBatch | undefined> {
+    const known = this.#lines[sequence - this.#first];
+    if (known !== undefined) return known;
+    const first = (await segmentsIn(this.dir)).findLast((number) => number <= sequence);
+    const scan = first === undefined ? null : await readSegment(this.dir, first);
+    this.#first = scan?.first ?? 0;
+    this.#lines = scan?.lines ?? [];
+    return this.#lines[sequence - this.#first];
+  }
+}
+
 function isDense(before: SegmentStart, after: SegmentStart): boolean {
   return after.first - before.first === after.header.count - before.header.count;
 }

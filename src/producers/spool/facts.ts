@@ -4,7 +4,7 @@ import type {
   RouteMark,
   SpoolBatch,
   TrimMark,
-  UnfinishedSkip,
+  UnfinishedVerdict,
   Verdict,
 } from './types.js';
 
@@ -26,7 +26,7 @@ export interface Checkpoint {
   routes: (Omit<RouteMark, 'chain'> & Partial<Pick<RouteMark, 'chain'>>)[];
   batches: SpoolBatch[];
   /** Absent in spools of versions that had no `skip`. */
-  unfinished?: UnfinishedSkip[];
+  unfinished?: UnfinishedVerdict[];
   /** Absent in spools of versions that had no archive. */
   archived?: number | null;
   /** Absent in spools of versions that had no chain. */
@@ -59,10 +59,11 @@ export type Fact =
   | { t: 'drop'; d: string }
   | { t: 'orphaned'; d: string; on: boolean }
   | { t: 'accepted'; d: string; seq: number }
-  | { t: 'ack'; d: string; seq: number }
+  /** `b`: payload of a replay among it. */
+  | { t: 'ack'; d: string; seq: number; b?: number }
   | { t: 'generation'; d: string; n: number }
   | { t: 'verdict'; d: string; verdict: Verdict }
-  /** The oldest unfinished skip of a route is in Redis and in the audit log. */
+  /** The oldest unfinished verdict of a route is in Redis and in the audit log. */
   | { t: 'finished'; d: string }
   /** The batch of that skip turned out to be confirmed before Redis heard of the skip. */
   | { t: 'confirmedAfterAll'; d: string }

@@ -250,10 +250,17 @@ export class Spool extends StateView {
     await this.#append({ t: 'accepted', d: destination, seq: sequence }, false);
   }
 
-  /** The route has confirmed everything through `sequence`. Monotone. Not synced. */
-  async recordAck(destination: string, sequence: number): Promise<void> {
-    if (sequence <= (this.state.routes.get(destination)?.acked ?? 0)) return;
-    await this.#append({ t: 'ack', d: destination, seq: sequence }, false);
+  /**
+   * The route has confirmed everything through `sequence`; in a replay, once more. Monotone. Not
+   * synced.
+   *
+   * @param replayedBytes payload of a replay among it, since the last time
+   */
+  async recordAck(destination: string, sequence: number, replayedBytes = 0): Promise<void> {
+    const route = this.state.routes.get(destination);
+    if (sequence <= (route?.replay?.acked ?? route?.acked ?? 0)) return;
+    const bytes = replayedBytes > 0 ? { b: replayedBytes } : {};
+    await this.#append({ t: 'ack', d: destination, seq: sequence, ...bytes }, false);
     this.#reclaimLater();
   }
 
@@ -269,8 +276,8 @@ export class Spool extends StateView {
     this.#reclaimLater();
   }
 
-  /** The oldest unfinished skip of the route is in Redis and in the audit log. Not synced. */
-  recordSkipFinished(destination: string): Promise<void> {
+  /** The oldest unfinished verdict of the route is in Redis and in the audit log. Not synced. */
+  recordFinished(destination: string): Promise<void> {
     return this.#append({ t: 'finished', d: destination }, false);
   }
 

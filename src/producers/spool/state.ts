@@ -4,19 +4,20 @@
  *
  * A batch: (captured) -> held -> gone. It is held while some route has not got past it, while it
  * is some route's last confirmed one (a sender may have to send it once more), until it is settled
- * (a power cut may bring its bytes back into the journal, to be compared), and, where there is an
- * archive, until that has it. `apply` drops it from the table when the last of these ends; whoever
- * deletes files looks at the table.
+ * (a power cut may bring its bytes back into the journal, to be compared), until a replay is
+ * through, and, where there is an archive, until that has it. `apply` drops it from the table when
+ * the last of these ends; whoever deletes files looks at the table.
  */
 import { beginChain, type Chain, chained, extended } from '../../common/chain.js';
 import { FerryError } from '../../common/errors.js';
 import type { Checkpoint, Fact, FactPlace } from './facts.js';
+import { ackReplay, beginReplay, endReplay } from './replayState.js';
 import type {
   PendingBlob,
   RouteMark,
   SpoolBatch,
   TrimMark,
-  UnfinishedSkip,
+  UnfinishedVerdict,
   Verdict,
 } from './types.js';
 
@@ -38,7 +39,7 @@ export class SpoolState {
   /** Held batches, ascending. */
   readonly batches = new Map<number, SpoolBatch>();
   /** Oldest first. */
-  unfinished: UnfinishedSkip[] = [];
+  unfinished: UnfinishedVerdict[] = [];
   /** The archive has every held batch up to here; null: there is none. */
   archived: number | null = null;
   /** Of the last batch, published or not, and of the one before it: a seal may be superseded. */
@@ -89,6 +90,15 @@ export class SpoolState {
     let lowest = Number.POSITIVE_INFINITY;
     for (const route of this.routes.values()) lowest = Math.min(lowest, route.acked);
     return lowest === Number.POSITIVE_INFINITY ? 0 : lowest;
+  }
+
+  /** Everything from here on is needed by a replay. */
+  replayedFrom(): number | null {
+    let from: number | null = null;
+    for (const { replay } of this.routes.values()) {
+      if (replay !== null) from = Math.min(from ?? replay.from, replay.from);
+    }
+    return from;
   }
 
   /** Makes one fact true. Throws SPOOL_DAMAGED for one that cannot follow the state. */
@@ -150,10 +160,7 @@ export class SpoolState {
       case 'stream':
         this.stream = fact.id;
         this.streamSince = this.routes.size === 0 ? this.last + 1 : this.lowestAck() + 1;
-        for (const route of this.routes.values()) {
-          route.previous = 0;
-          route.chain = beginChain(route.acked + 1);
-        }
+        for (const route of this.routes.values()) beginStream(route);
         return;
       case 'blob':
         this.blobVersion = Math.max(this.blobVersion, fact.version);
@@ -194,11 +201,15 @@ export class SpoolState {
         return;
       case 'generation':
         // A new generation starts empty in Redis: everything after the ack is fed again.
-        if (fact.n !== route.generation) route.accepted = route.acked;
+        if (fact.n !== route.generation) route.accepted = route.replay?.acked ?? route.acked;
         route.generation = fact.n;
         return;
       case 'ack': {
         const seq = Math.min(fact.seq, this.last);
+        if (route.replay !== null) {
+          ackReplay(route, seq, fact.b ?? 0);
+          if (route.replay === null) this.#prune();
+        }
         if (seq <= route.acked) return;
         const done = this.#between(route.acked, seq);
         route.chain = this.#chainThrough(route, seq);
@@ -226,13 +237,18 @@ export class SpoolState {
         route.paused = false;
         return;
       case 'replayed':
-        route.replay = null;
+        if (route.replay === null) return;
+        this.#unfinished(route, verdict, route.replay.acked + 1, route.replay.to);
+        endReplay(route);
+        this.#prune();
         return;
-      case 'replay':
-        if (verdict.sequence !== undefined) {
-          route.replay = { from: verdict.sequence, to: verdict.to ?? route.acked };
-        }
+      case 'replay': {
+        const { sequence } = verdict;
+        if (sequence === undefined) return;
+        beginReplay(route, { ...verdict, sequence });
+        this.#unfinished(route, verdict, sequence, verdict.to ?? route.acked);
         return;
+      }
       case 'skip': {
         const seq = Math.min(verdict.sequence ?? route.acked + 1, this.last);
         const from = route.acked + 1;
@@ -255,7 +271,7 @@ export class SpoolState {
   #unfinished(route: Route, verdict: Verdict, from: number, to: number): void {
     const { destination } = route;
     const sha256 = from === to ? (this.batches.get(to)?.sha256 ?? null) : null;
-    const bytes = this.#between(from - 1, to);
+    const bytes = verdict.bytes ?? this.#between(from - 1, to);
     this.unfinished = [...this.unfinished, { destination, verdict, from, to, bytes, sha256 }];
   }
 
@@ -272,6 +288,7 @@ export class SpoolState {
       confirmed: 0,
       orphaned: false,
       paused: false,
+      streamFrom: acked + 1,
       replay: null,
       skipped: [],
       baseBytes: this.captured - this.#between(acked, this.last),
@@ -374,10 +391,12 @@ export class SpoolState {
     for (const blob of from.blobs) this.blobs.set(blob.link, blob);
     this.routes.clear();
     for (const route of from.routes) {
+      // Absent in spools of versions that had no replay.
+      const streamFrom = route.streamFrom ?? Math.max(route.firstSequence, from.streamSince);
       // A version that knows no chain may have confirmed something since.
       const known = route.chain?.through === route.previous ? route.chain : null;
       const chain = known ?? beginChain(route.acked + 1, route.previous);
-      this.routes.set(route.destination, { ...route, chain });
+      this.routes.set(route.destination, { ...route, streamFrom, chain });
     }
     this.batches.clear();
     for (const batch of from.batches) this.batches.set(batch.sequence, batch);
@@ -407,7 +426,8 @@ export class SpoolState {
   #prune(): void {
     if (this.routes.size === 0) return;
     const archived = this.archived ?? Number.POSITIVE_INFINITY;
-    const done = Math.min(this.lowestAck(), this.settled, archived);
+    const replayed = (this.replayedFrom() ?? Number.POSITIVE_INFINITY) - 1;
+    const done = Math.min(this.lowestAck(), this.settled, archived, replayed);
     for (const batch of this.batches.values()) {
       if (batch.sequence > done) break;
       let needed = false;
@@ -415,4 +435,12 @@ export class SpoolState {
       if (!needed) this.batches.delete(batch.sequence);
     }
   }
+}
+
+/** Numbers begin to count anew; what went out under other ones cannot be replayed. */
+function beginStream(route: Route): void {
+  endReplay(route);
+  route.previous = 0;
+  route.streamFrom = route.acked + 1;
+  route.chain = beginChain(route.acked + 1);
 }

@@ -53,12 +53,14 @@ export interface Verdict {
    * `skip`: everything through `sequence` is given up; `acked` advances, `previous` does not.
    * With `drop` the whole route is: it is forgotten as soon as Redis has forgotten it.
    * `pause` / `resume`: sets and clears `paused`.
-   * `replay`: with `sequence`, delivered batches from there (through `to`) are to go out again,
-   * until `replayed`; without, a blocked batch gets fresh attempts and only this note is kept.
+   * `replay`: delivered batches from `sequence` through `to` (payload: `bytes`) are to go out again,
+   * those of them that were given up only if `named`. `replayed` ends that early.
    */
   readonly kind: 'skip' | 'pause' | 'resume' | 'replay' | 'replayed';
   readonly sequence?: number;
   readonly to?: number;
+  readonly named?: readonly number[];
+  readonly bytes?: number;
   readonly drop?: boolean;
   readonly reason?: string;
   /** Who said so, for the audit. */
@@ -66,11 +68,11 @@ export interface Verdict {
   readonly atMs?: number;
 }
 
-/** A `skip` that is true here, and may not be known yet in Redis and in the audit log. */
-export interface UnfinishedSkip {
+/** A `skip` or `replay` that is true here, and may not be known yet in Redis and the audit log. */
+export interface UnfinishedVerdict {
   readonly destination: string;
   readonly verdict: Verdict;
-  /** The batches given up: a closed range. */
+  /** The batches that it is about: a closed range. */
   readonly from: number;
   readonly to: number;
   readonly bytes: number;
@@ -85,7 +87,7 @@ export interface RouteMark {
   readonly firstSequence: number;
   /** Everything up to here is confirmed or skipped. `firstSequence - 1` at first. Monotone. */
   readonly acked: number;
-  /** Last sequence that Redis is known to have accepted, at least `acked`. */
+  /** Last sequence that Redis is known to have accepted, at least `acked`, or `replay.acked`. */
   readonly accepted: number;
   /** Redis generation, 0 before the first. */
   readonly generation: number;
@@ -96,8 +98,10 @@ export interface RouteMark {
   /** No longer in the configuration; goes on being captured for. */
   readonly orphaned: boolean;
   readonly paused: boolean;
+  /** First sequence that goes out under the present stream. */
+  readonly streamFrom: number;
   /** A replay of delivered batches that is not finished, or null. */
-  readonly replay: { readonly from: number; readonly to: number } | null;
+  readonly replay: ReplayMark | null;
   /** Given up by the operator: closed ranges, ascending. */
   readonly skipped: readonly (readonly [from: number, to: number])[];
   /** Bytes captured before this route's first batch. */
@@ -109,6 +113,18 @@ export interface RouteMark {
   readonly lastVerdict: Verdict | null;
   /** Over what this route has confirmed in this stream; its receiver ought to hold just that. */
   readonly chain: Chain;
+}
+
+/** Where a replay stands; see `replayState.ts`. */
+export interface ReplayMark {
+  readonly from: number;
+  readonly to: number;
+  /** Confirmed once more, or left out, through here. */
+  readonly acked: number;
+  /** Given-up batches that go out all the same. */
+  readonly named: readonly number[];
+  /** Payload that is still to be confirmed. */
+  readonly bytesLeft: number;
 }
 
 /** A blob that some route has not confirmed yet. At most one per link name. */
@@ -161,7 +177,9 @@ export interface SpoolView {
   routes(): Iterable<RouteMark>;
   pendingBlobs(): Iterable<PendingBlob>;
   /** Oldest first. */
-  unfinishedSkips(): Iterable<UnfinishedSkip>;
+  unfinishedVerdicts(): Iterable<UnfinishedVerdict>;
+  /** Everything from here on is needed by a replay; null: there is none. */
+  readonly replayedFrom: number | null;
   /** Every held batch up to here is in the archive; null: there is none. */
   readonly archivedThrough: number | null;
   /** Head of the chain of digests; '' before the first batch. */
@@ -170,7 +188,10 @@ export interface SpoolView {
   readonly chainSince: number;
   /** Confirmed on every route, not in the archive yet: at most `limit`, ascending. */
   unarchived(limit: number): SpoolBatch[];
-  /** Payload bytes and batches that this route has not confirmed. */
+  /**
+   * Payload bytes and batches that this route has not confirmed, those of a replay included. The
+   * oldest is that of what was never delivered.
+   */
   waiting(destination: string): { batches: number; bytes: number; oldestSealedAtMs: number | null };
 }
 

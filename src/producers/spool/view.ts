@@ -1,5 +1,6 @@
 /** The questions that can be asked of a spool's state, for the producer and for read-only users. */
 
+import { replayLeft } from './replayState.js';
 import type { SpoolState } from './state.js';
 import type {
   PendingBlob,
@@ -7,7 +8,7 @@ import type {
   SpoolBatch,
   SpoolView,
   TrimMark,
-  UnfinishedSkip,
+  UnfinishedVerdict,
 } from './types.js';
 
 export abstract class StateView implements SpoolView {
@@ -82,8 +83,12 @@ export abstract class StateView implements SpoolView {
     yield* this.state.blobs.values();
   }
 
-  *unfinishedSkips(): Iterable<UnfinishedSkip> {
+  *unfinishedVerdicts(): Iterable<UnfinishedVerdict> {
     yield* this.state.unfinished;
+  }
+
+  get replayedFrom(): number | null {
+    return this.state.replayedFrom();
   }
 
   get archivedThrough(): number | null {
@@ -119,8 +124,8 @@ export abstract class StateView implements SpoolView {
     const route = this.state.routes.get(destination);
     if (route === undefined) return { batches: 0, bytes: 0, oldestSealedAtMs: null };
     return {
-      batches: this.state.last - route.acked,
-      bytes: this.state.waitingOn(route),
+      batches: this.state.last - route.acked + replayLeft(route),
+      bytes: this.state.waitingOn(route) + (route.replay?.bytesLeft ?? 0),
       oldestSealedAtMs: this.state.batches.get(route.acked + 1)?.sealedAtMs ?? null,
     };
   }

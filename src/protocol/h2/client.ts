@@ -1,13 +1,18 @@
 import { addressOf, type Endpoint } from '../endpoint.js';
-import { aborted, withContext } from '../errors.js';
+import { aborted, wireError, withContext } from '../errors.js';
 import type { SendRequest, SendResult } from '../send.js';
 import { sessionId } from '../tlsTrust.js';
 import { Exchange, type H2Attempt } from './exchange.js';
 import { requestHeaders } from './headers.js';
-import { KeptSession } from './session.js';
+import { KEPT_LIMITS, type KeptLimits, KeptSession } from './session.js';
 
 /** A request that the far side did not look at is sent once more, over another connection. */
 const TRIES_MAX = 2;
+/**
+ * Connections that are waited for until one has room for a request. More are needed only where the
+ * far side allows few streams on each, and others are quicker.
+ */
+const OPENINGS_MAX = 10;
 
 /**
  * Sends over HTTP/2, to receivers of ours: the connections of a process, kept and shared by all
@@ -18,6 +23,11 @@ export class H2Client {
   readonly #kept = new Map<string, KeptSession[]>();
   readonly #opening = new Map<string, Promise<KeptSession>>();
   readonly #stop = new AbortController();
+  readonly #limits: KeptLimits;
+
+  constructor(limits: KeptLimits = KEPT_LIMITS) {
+    this.#limits = limits;
+  }
 
   /**
    * Sends one batch or blob and waits for the 204: it is stored there.
@@ -76,16 +86,17 @@ export class H2Client {
     signal: AbortSignal,
   ): Promise<{ kept: KeptSession; reused: boolean; leave: () => void }> {
     const id = sessionId(endpoint);
-    for (let reused = true; ; reused = false) {
+    for (let opened = 0; opened <= OPENINGS_MAX; opened += 1) {
       if (signal.aborted) throw aborted(signal);
       const kept = (this.#kept.get(id) ?? []).find((one) => one.isUsable && one.hasRoom);
-      if (kept !== undefined) return { kept, reused, leave: kept.enter() };
+      if (kept !== undefined) return { kept, reused: opened === 0, leave: kept.enter() };
       await unlessAborted(this.#opening.get(id) ?? this.#open(id, endpoint), signal);
     }
+    throw wireError('STREAM_REFUSED', `${addressOf(endpoint)} allows no further request`);
   }
 
   #open(id: string, endpoint: Endpoint): Promise<KeptSession> {
-    const opening = KeptSession.open(endpoint, this.#stop.signal)
+    const opening = KeptSession.open(endpoint, this.#limits, this.#stop.signal)
       .then((kept) => {
         this.#keep(id, kept);
         return kept;

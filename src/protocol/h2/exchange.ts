@@ -16,7 +16,10 @@ import type { KeptSession } from './session.js';
  */
 const HELD_BACK_BYTES = 1;
 
-/** Each piece counts as progress when it is gone, as on the old wire. */
+/**
+ * So much of a request waits inside the process for its turn on the connection; each piece counts
+ * as progress when it is gone.
+ */
 const WRITE_SLICE_BYTES = 256 * 1024;
 
 const INTERRUPTED = { done: false } as const;
@@ -86,6 +89,10 @@ export class Exchange {
       this.#request.onProgress?.(this.#attempt.sentBytes);
       await this.#until(() => this.#over || this.#status === 204);
       if (this.#status !== 204) throw this.#refusal();
+      if (!this.#ended) {
+        const where = addressOf(endpoint);
+        throw wireError('FALSE_ACK', `${where} confirmed before it had everything`);
+      }
       return { sendMs: sent - started, answerMs: performance.now() - sent };
     } finally {
       this.#deadline.clear();
@@ -174,8 +181,11 @@ export class Exchange {
         held = Buffer.from(piece.subarray(-HELD_BACK_BYTES));
         piece = piece.subarray(0, -HELD_BACK_BYTES);
       }
-      attempt.sentBytes += piece.length;
-      if (piece.length > 0 && !(await this.#write(stream, piece)).done) return held;
+      for (let from = 0; from < piece.length; from += WRITE_SLICE_BYTES) {
+        const slice = piece.subarray(from, from + WRITE_SLICE_BYTES);
+        attempt.sentBytes += slice.length;
+        if (!(await this.#write(stream, slice)).done) return held;
+      }
       onProgress?.(attempt.sentBytes);
     }
     if (held.length === 0) {
@@ -188,16 +198,12 @@ export class Exchange {
   #write(stream: ClientHttp2Stream, data: Uint8Array): Promise<During<void>> {
     return this.#during(
       new Promise<void>((resolve, reject) => {
-        for (let from = 0; from < data.length; from += WRITE_SLICE_BYTES) {
-          const slice = data.subarray(from, from + WRITE_SLICE_BYTES);
-          const last = from + slice.length === data.length;
-          stream.write(slice, (error) => {
-            if (error) return reject(this.#kept.failure ?? this.#brokenError(error));
-            this.#deadline.touch();
-            this.#kept.heard();
-            if (last) resolve();
-          });
-        }
+        stream.write(data, (error) => {
+          if (error) return reject(this.#kept.failure ?? this.#brokenError(error));
+          this.#deadline.touch();
+          this.#kept.heard();
+          resolve();
+        });
       }),
     );
   }

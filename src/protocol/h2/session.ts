@@ -12,26 +12,37 @@ import { addressOf, type Endpoint } from '../endpoint.js';
 import { http2NotOffered, wireError } from '../errors.js';
 import { connectTls } from '../tlsConnect.js';
 
-/**
- * A connection without a request is closed after this, before a receiver (60 s) or something in
- * between does. Shorter: more handshakes. Longer: the next request may find it dead.
- */
-const KEPT_IDLE_MS = 30_000;
-/**
- * Then it takes no new request, and the next connection looks up the name and checks the
- * certificate anew. Longer: a changed address or a withdrawn certificate is noticed later.
- */
-const KEPT_MAX_MS = 600_000;
+/** How long a connection is kept, in milliseconds. */
+export interface KeptLimits {
+  /**
+   * A connection without a request is closed after this, before a receiver (60 s) or something in
+   * between does. Shorter: more handshakes. Longer: the next request may find it dead.
+   */
+  idleMs: number;
+  /**
+   * Then it takes no new request, and the next connection looks up the name and checks the
+   * certificate anew. Longer: a changed address or a withdrawn certificate is noticed later.
+   */
+  ageMs: number;
+}
+
+export const KEPT_LIMITS: KeptLimits = { idleMs: 30_000, ageMs: 600_000 };
+
 /** A ping goes out so many times within the idle limit while something is under way. */
 const PINGS_PER_IDLE = 3;
+/**
+ * MB: what waits to be sent counts, at most 256 KiB of each request. With Node's 10, forty large
+ * requests at once are enough for it to reset every answer that comes.
+ */
+const SESSION_MEMORY_MB = 4_000;
 /** What RFC 9113 takes for enough when a peer names no limit. */
 const STREAMS_UNTOLD = 100;
 
 /**
  * One HTTP/2 connection that is kept for many requests, one after another and at once.
  *
- *     open --request--> busy --all over--> open --KEPT_IDLE_MS--> closed
- *       +--KEPT_MAX_MS, GOAWAY--> takes no new request, closes with its last one
+ *     open --request--> busy --all over--> open --limits.idleMs--> closed
+ *       +--limits.ageMs, GOAWAY--> takes no new request, closes with its last one
  *       +--broken, nothing heard for the idle limit--> `failure` is set, its requests end
  *
  * While requests are under way it is pinged: so a peer that is gone is found within the idle limit,
@@ -41,6 +52,7 @@ export class KeptSession {
   /** Resolves when the socket is gone. */
   readonly gone: Promise<void>;
   readonly #endpoint: Endpoint;
+  readonly #limits: KeptLimits;
   readonly #socket: TLSSocket;
   readonly #session: ClientHttp2Session;
   readonly #bornAt = performance.now();
@@ -52,8 +64,9 @@ export class KeptSession {
   #lingering = false;
   #failure: FerryError | null = null;
 
-  private constructor(endpoint: Endpoint, socket: TLSSocket) {
+  private constructor(endpoint: Endpoint, limits: KeptLimits, socket: TLSSocket) {
     this.#endpoint = endpoint;
+    this.#limits = limits;
     this.#socket = socket;
     this.#kept = new Deadline(() => this.retire());
     this.#life = new Deadline((ms) => {
@@ -63,6 +76,7 @@ export class KeptSession {
     this.#session = connect(`https://${addressOf(endpoint)}`, {
       createConnection: () => socket,
       settings: { enablePush: false },
+      maxSessionMemory: SESSION_MEMORY_MB,
     });
     this.#session.on('error', (error) => this.#fail(broke(endpoint, error)));
     this.#session.on('goaway', () => this.retire());
@@ -82,7 +96,11 @@ export class KeptSession {
    *
    * @throws FerryError of `connectTls`, HTTP2_NOT_OFFERED, CONNECTION_RESET
    */
-  static async open(endpoint: Endpoint, signal: AbortSignal): Promise<KeptSession> {
+  static async open(
+    endpoint: Endpoint,
+    limits: KeptLimits,
+    signal: AbortSignal,
+  ): Promise<KeptSession> {
     const deadline = AbortSignal.timeout(endpoint.timeouts.connectMs);
     const socket = await connectTls(endpoint, signal, { ALPNProtocols: ['h2'] });
     if (socket.alpnProtocol !== 'h2') {
@@ -90,9 +108,9 @@ export class KeptSession {
       socket.destroy();
       throw http2NotOffered(endpoint);
     }
-    const kept = new KeptSession(endpoint, socket);
+    const kept = new KeptSession(endpoint, limits, socket);
     await kept.#untilSettings(AbortSignal.any([deadline, signal]));
-    kept.#kept.arm(KEPT_IDLE_MS);
+    kept.#kept.arm(limits.idleMs);
     return kept;
   }
 
@@ -104,7 +122,7 @@ export class KeptSession {
   /** False: it takes no new request, now or later. */
   get isUsable(): boolean {
     if (this.#retired || this.#session.closed || this.#session.destroyed) return false;
-    return performance.now() - this.#bornAt < KEPT_MAX_MS;
+    return performance.now() - this.#bornAt < this.#limits.ageMs;
   }
 
   /** The far side allows one more request at this moment. */
@@ -126,7 +144,7 @@ export class KeptSession {
       if (this.#requests > 0) return;
       this.#life.clear();
       this.#endPings();
-      if (this.isUsable) this.#kept.arm(KEPT_IDLE_MS);
+      if (this.isUsable) this.#kept.arm(this.#limits.idleMs);
       else this.retire();
     };
   }

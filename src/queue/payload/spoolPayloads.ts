@@ -8,15 +8,15 @@ import { payloadMissing } from './redisPayloads.js';
 const READ_BUFFERS = 2;
 
 /**
- * Payload stays where it was sealed: in the producer's state directory, which the worker sees
- * (same process, same host, or a shared disk).
+ * Payload stays where it was sealed, or archived: in the producer's state directory, which the
+ * worker sees (same process, same host, or a shared disk).
  */
 export class SpoolPayloads implements PayloadStore {
-  readonly #spoolDir: string;
+  readonly #stateDir: string;
 
   /** @param stateDir the producer's `state:` directory */
   constructor(stateDir: string) {
-    this.#spoolDir = join(stateDir, 'spool');
+    this.#stateDir = stateDir;
   }
 
   put(job: BatchJob, _source: PayloadSource): Promise<PayloadPlace> {
@@ -24,9 +24,10 @@ export class SpoolPayloads implements PayloadStore {
   }
 
   async *read(job: BatchJob): AsyncIterable<Uint8Array> {
-    if (job.payload.kind !== 'spool') throw payloadMissing(job);
-    const { file, offset } = job.payload;
-    const path = join(this.#spoolDir, job.journal, file);
+    const { payload } = job;
+    if (payload.kind !== 'spool' && payload.kind !== 'archive') throw payloadMissing(job);
+    const { file, offset } = payload;
+    const path = join(placeDir(this.#stateDir, job.journal, payload.kind), file);
     const handle = await open(path, 'r').catch((error: unknown) => {
       throw payloadMissing(job, error);
     });
@@ -58,4 +59,11 @@ export class SpoolPayloads implements PayloadStore {
   remove(): Promise<void> {
     return Promise.resolve(); // the producer frees its spool when every route has confirmed
   }
+}
+
+/** The producer's layout of its state directory, as far as workers read it. */
+function placeDir(stateDir: string, journal: string, kind: 'spool' | 'archive'): string {
+  return kind === 'spool'
+    ? join(stateDir, 'spool', journal)
+    : join(stateDir, 'archive', journal, 'delivered');
 }

@@ -31,11 +31,13 @@
 
   Answers: {'open', head, tail} | {'differs', stream, generation} when the hash is not what the
   caller compared (resume), or is already of this or a later generation (reset).
+  A reset takes the lease from whoever has it, and waits for its end: he may be sending.
 ]]
 redis.call('HDEL', KEYS[1], '') -- as in ack.lua: allowed when memory is full
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local cur = redis.call('HMGET', KEYS[1], 'stream', 'generation', 'head', 'tail', 'epoch')
+local cur = redis.call('HMGET', KEYS[1], 'stream', 'generation', 'epoch', 'lease', 'notBefore')
+local notBefore = tonumber(ARGV[8]) > 0 and now + ARGV[8] or 0
 
 if ARGV[2] == 'resume' then
   if cur[1] ~= ARGV[3] or cur[2] ~= ARGV[4] then
@@ -45,12 +47,13 @@ else
   if cur[1] == ARGV[3] and tonumber(cur[2]) >= tonumber(ARGV[4]) then
     return { 'differs', cur[1], cur[2] }
   end
+  notBefore = math.max(notBefore, tonumber(cur[4]) or 0, tonumber(cur[5]) or 0)
   redis.call('DEL', KEYS[2])
   redis.call('HSET', KEYS[1],
     'stream', ARGV[3], 'generation', ARGV[4],
     'head', ARGV[6], 'tail', tonumber(ARGV[6]) - 1, 'previous', ARGV[7],
     'prior', ARGV[13],
-    'holder', '', 'ackHolder', '', 'epoch', cur[5] or 0, 'lease', 0,
+    'holder', '', 'ackHolder', '', 'epoch', cur[3] or 0, 'lease', 0,
     'blocked', '', 'attempts', 0, 'resend', 0, 'survived', 0,
     'error', '', 'skipped', tonumber(ARGV[6]) - 1)
   if ARGV[12] ~= '' then
@@ -69,10 +72,8 @@ end
 redis.call('HSETNX', KEYS[1], 'skipped', 0) -- an older version had opened it
 redis.call('HSET', KEYS[1], 'run', ARGV[5], 'mayLose', ARGV[14], 'interval', ARGV[9],
   'maxAttempts', ARGV[10])
-if tonumber(ARGV[8]) > 0 then
-  redis.call('HSET', KEYS[1], 'notBefore', now + ARGV[8])
-elseif ARGV[2] == 'reset' then
-  redis.call('HSET', KEYS[1], 'notBefore', 0)
+if notBefore > 0 or ARGV[2] == 'reset' then
+  redis.call('HSET', KEYS[1], 'notBefore', notBefore)
 end
 if ARGV[11] ~= '' then redis.call('HSET', KEYS[1], 'paused', ARGV[11]) end
 redis.call('SADD', KEYS[3], ARGV[1])

@@ -8,6 +8,7 @@ import {
 } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
 import { Deadline } from '../../protocol/deadline.js';
+import type { OpenConnection } from '../openConnections.js';
 import { HEAD_MAX_BYTES, HEADERS_MAX } from '../request.js';
 import { Exchange, type H2Parts } from './exchange.js';
 
@@ -58,6 +59,7 @@ export interface H2ConnectionParts extends H2Parts {
  */
 export class H2Connection {
   readonly #socket: TLSSocket;
+  readonly #connection: OpenConnection;
   readonly #parts: H2ConnectionParts;
   readonly #session: ServerHttp2Session;
   /** Runs while no request is open. */
@@ -66,13 +68,17 @@ export class H2Connection {
   #wrongKeys = 0;
   #draining = false;
 
-  constructor(socket: TLSSocket, parts: H2ConnectionParts) {
+  constructor(socket: TLSSocket, connection: OpenConnection, parts: H2ConnectionParts) {
     this.#socket = socket;
+    this.#connection = connection;
     this.#parts = parts;
     this.#idle = new Deadline(() => this.retire());
     this.#session = performServerHandshake(socket, sessionOptions(parts.limits.connections));
     this.#session.setLocalWindowSize(CONNECTION_WINDOW_BYTES);
-    this.#session.on('error', (error) => parts.log.debug({ err: error }, 'connection broke'));
+    this.#session.on('error', (error) => {
+      parts.log.debug({ err: error }, 'connection broke');
+      this.#drain();
+    });
     this.#session.on('stream', (stream, headers) => this.#onStream(stream, headers));
   }
 
@@ -110,7 +116,7 @@ export class H2Connection {
       return;
     }
     this.#idle.clear();
-    const exchange = new Exchange(stream, headers, this.#parts, this.#socket.remoteAddress);
+    const exchange = new Exchange(stream, headers, this.#parts, this.#connection);
     const served = exchange.serve().finally(() => {
       places.give();
       this.#exchanges.delete(served);

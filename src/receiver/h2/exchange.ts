@@ -4,17 +4,15 @@ import { crashPoint } from '../../common/crashPoints.js';
 import type { ReceiverMeter } from '../../common/meter.js';
 import type { ReceiverConfig } from '../../config/model.js';
 import { Deadline } from '../../protocol/deadline.js';
-import { ANSWERS, type Answer, problemOf, refusedIdentity, storageFailed } from '../answers.js';
+import { ANSWERS, type Answer, problemOf, storageFailed } from '../answers.js';
 import type { Apps } from '../apps.js';
+import { bodyDeadlineMs } from '../bodyDeadline.js';
 import { type Delivery, openDelivery } from '../delivery.js';
+import type { OpenConnection } from '../openConnections.js';
 import { readRequest } from './request.js';
 
-/**
- * A body must come within 10 min and what this rate allows beyond: one that is given a byte now and
- * then keeps inside the idle limit for ever. Higher: an honest sender on a bad line is cut off.
- */
-const BODY_DEADLINE_MS = 600_000;
-const BODY_BYTES_PER_MS = 1;
+/** Why waiting ends; without a reason Node makes an error with a stack for every connection. */
+const OVER = 'over';
 
 export interface H2Parts {
   apps: Apps;
@@ -41,8 +39,10 @@ export class Exchange {
   readonly #stream: ServerHttp2Stream;
   readonly #headers: IncomingHttpHeaders;
   readonly #parts: H2Parts;
-  readonly #peer: string | undefined;
+  readonly #connection: OpenConnection;
   readonly #idle: Deadline;
+  /** The client is gone, or has got its answer. */
+  readonly #left = new AbortController();
   #delivery: Delivery | null = null;
   #app = '';
   /** An answer was given: nothing that still comes matters. */
@@ -55,13 +55,17 @@ export class Exchange {
     stream: ServerHttp2Stream,
     headers: IncomingHttpHeaders,
     parts: H2Parts,
-    peer: string | undefined,
+    connection: OpenConnection,
   ) {
     this.#stream = stream;
     this.#headers = headers;
     this.#parts = parts;
-    this.#peer = peer;
-    this.#idle = new Deadline(() => void this.#refuse(ANSWERS.slow));
+    this.#connection = connection;
+    this.#idle = new Deadline((ms) => {
+      // A limit of ours holds the client back: that is not its idleness.
+      if (this.#delivery?.isPaced === true) this.#idle.arm(ms);
+      else void this.#refuse(ANSWERS.slow);
+    });
   }
 
   /** Serves until the answer is given or the stream is gone. Never throws. */
@@ -69,6 +73,7 @@ export class Exchange {
     this.#stream.on('error', (error) => {
       this.#parts.log.debug({ err: error, app: this.#app }, 'stream broke');
     });
+    this.#stream.once('close', () => this.#left.abort());
     try {
       const refused = await this.#request();
       if (refused !== null) await this.#refuse(refused);
@@ -91,15 +96,17 @@ export class Exchange {
       return ANSWERS[request.refused];
     }
     const { head, body } = request;
+    this.#connection.prove();
     this.#app = head.app;
     try {
-      const opened = await openDelivery(this.#parts, head, body);
+      const opened = await openDelivery(this.#parts, head, body, this.#left.signal);
       if ('refused' in opened) return opened.refused;
       this.#delivery = opened.delivery;
       const refused = await this.#receive(opened.delivery, body.bytes);
       if (refused !== null) return refused === 'lost' ? null : refused;
-      const outOfPlace = await opened.delivery.commit();
-      if (outOfPlace !== null) return refusedIdentity(outOfPlace.reason, outOfPlace.last);
+      const notTaken = await opened.delivery.commit();
+      opened.delivery.count(meter, this.#app);
+      if (notTaken !== null) return notTaken;
     } catch (error) {
       const answer = storageFailed(error);
       if (answer.reason === ANSWERS.storage.reason) {
@@ -107,7 +114,6 @@ export class Exchange {
       }
       return answer;
     }
-    this.#delivery.count(meter, this.#app);
     log.debug({ app: this.#app, ...this.#delivery.description }, 'accepted');
     this.#confirm();
     return null;
@@ -117,7 +123,7 @@ export class Exchange {
   async #receive(delivery: Delivery, bytes: number): Promise<Answer | 'lost' | null> {
     const stream = this.#stream;
     this.#idle.arm(this.#parts.limits.idleMs);
-    const endsAt = performance.now() + BODY_DEADLINE_MS + bytes / BODY_BYTES_PER_MS;
+    const endsAt = performance.now() + bodyDeadlineMs(bytes);
     if (this.#headers.expect === '100-continue' && !isGone(stream)) {
       stream.additionalHeaders({ ':status': 100 });
     }
@@ -152,11 +158,12 @@ export class Exchange {
   async #refuse(answer: Answer): Promise<void> {
     if (this.#answered) return;
     this.#answered = true;
+    this.#left.abort(OVER);
     this.#parts.meter.refused(answer.reason);
     // What the client learns is true by then: nothing of it is left here.
     await this.#delivery?.discard();
     const { reason } = answer;
-    this.#parts.log.warn({ app: this.#app, peer: this.#peer, reason }, 'refused');
+    this.#parts.log.warn({ app: this.#app, peer: this.#connection.peer, reason }, 'refused');
     const stream = this.#stream;
     if (isGone(stream)) return;
     const json = problemOf(answer, answer.status);
