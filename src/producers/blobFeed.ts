@@ -31,6 +31,8 @@ export interface BlobFeedParts {
   dir: string;
   /** Between two looks at every link, and at the files of all that wait. */
   intervalMs: number;
+  /** Whether every change is told to `touched`; else each scan looks at all links. */
+  isWatched: () => boolean;
   /** Some destination speaks the dialect of 2015, whose blob links have any name. */
   everyLink: boolean;
   /** Destinations in the configuration; an orphaned route's blobs wait, as its batches do. */
@@ -106,7 +108,7 @@ export class BlobFeed {
     const now = performance.now();
     const names = new Set([...this.#touched, ...this.#untaken]);
     this.#touched.clear();
-    if (now < this.#scanAllAt) return [...names];
+    if (now < this.#scanAllAt && this.#p.isWatched()) return [...names];
     try {
       const all = await readdir(this.#p.dir);
       this.#scanAllAt = now + this.#p.intervalMs;

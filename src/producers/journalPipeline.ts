@@ -108,6 +108,9 @@ export class JournalPipeline {
     });
   }
 
+  /** Whether everything that happens in the blob directory comes to `blobTouched`. */
+  blobsAreWatched: () => boolean = () => false;
+
   /** Something happened to this name in the blob directory. */
   blobTouched(name: string): void {
     this.#blobs?.touched(name);
@@ -409,6 +412,7 @@ export class JournalPipeline {
           journal: journal.name,
           dir: journal.blobsDir,
           intervalMs: journal.intervalMs,
+          isWatched: () => this.blobsAreWatched(),
           everyLink: takesEveryLink(journal, config.destinations),
           wanted: new Set(journal.to.map(({ destination }) => destination)),
           spool,

@@ -313,6 +313,7 @@ class ProducerRole implements Role {
     });
     this.#blobWatchers.set(dir, watcher);
     watcher.onLook((name) => pipeline.blobTouched(name));
+    pipeline.blobsAreWatched = () => watcher.isWatching;
     void watcher.start();
   }
 

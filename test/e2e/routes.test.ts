@@ -152,6 +152,28 @@ describe('a blob', () => {
     assert.deepEqual(await site.receivedBlob('foo', '1.x'), second);
   });
 
+  it('is found with the next commit in a directory that came after the start, which nobody watches yet', async () => {
+    const site = await Site.make();
+    const { port } = await site.startReceiver();
+    await site.configure({
+      destinations: { replica: { port } },
+      journals: ['name: foo, path: fifo/foo, blobs: blob/, to: replica, interval: 10m'],
+    });
+    const sender = await site.start('run');
+    const writer = new Writer(site.path('fifo/foo'));
+    await mkdir(site.path('blob'));
+    // With its turn the directory is looked at, and is empty; the sweep that would begin to watch
+    // it comes in ten minutes.
+    await writer.commit();
+    await site.arrived('foo', writer.written);
+    const content = randomBytes(500);
+    await announceBlob(site.path('blob'), '=1.x', '1.x', content);
+    await writer.commit();
+    await until('the link is gone', () => !existsSync(site.path('blob/=1.x')), ARRIVAL_MS);
+    assert.deepEqual(await site.receivedBlob('foo', '1.x'), content);
+    assert.deepEqual(await sender.kill('SIGTERM'), { code: 0, signal: null });
+  });
+
   it('whose link leads nowhere is removed, and holds up nothing', async () => {
     const site = await Site.make();
     const { port } = await site.startReceiver();

@@ -78,6 +78,11 @@ export class DirectoryWatcher {
     return () => this.#listeners.delete(listener);
   }
 
+  /** What happens in the directory is heard of; false: it is missing, or the watch failed. */
+  get isWatching(): boolean {
+    return this.#watcher !== undefined && this.#watchedInode !== undefined;
+  }
+
   /** Begins to watch. Resolves after the first sweep, in which every file counts as new. */
   async start(): Promise<void> {
     await this.sweepNow();
