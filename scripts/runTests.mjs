@@ -8,8 +8,11 @@ import { filesBelow, ROOT, runThrough, SetupError } from './shared.mjs';
  */
 const TEST_TIMEOUT_MS = 900_000;
 
-/** Files at once: each may run several servers, and the crash tests are about time. */
-const CONCURRENCY = 2;
+/**
+ * Files at once. Many of them wait for leases and intervals half of the time, so two cores take
+ * three; more would make the tests that are about time compete for the processor.
+ */
+const CONCURRENCY = 3;
 
 /**
  * @param {string[]} filters parts of file names; none: all files

@@ -27,9 +27,14 @@ async function askTwice(): Promise<string> {
   const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
   const lines = createInterface({ input: process.stdin, output: nowhere, terminal: true });
   lines.once('SIGINT', () => process.exit(130));
+  // The end of the input (^D) answers no question.
+  const ended = new Promise<never>((_, reject) => {
+    lines.once('close', () => reject(wrong('there is no password', 'type one, or pipe one in')));
+  });
+  ended.catch(() => undefined);
   const ask = async (prompt: string): Promise<string> => {
     process.stderr.write(prompt);
-    const line = await lines.question('');
+    const line = await Promise.race([lines.question(''), ended]);
     process.stderr.write('\n');
     return line;
   };

@@ -69,11 +69,12 @@ export class Users {
 
   /** A name that there is not takes as long as a wrong password, and is held up like it. */
   async login(name: string, password: string): Promise<Login> {
-    const retryAfterMs = this.#guesses.closedForMs(name);
+    const tried = digest(name); // whoever tries long names must not fill the memory with them
+    const retryAfterMs = this.#guesses.closedForMs(tried);
     if (retryAfterMs > 0) return { retryAfterMs };
     if (this.#waiting >= CHECKS_WAITING_MAX) return { retryAfterMs: BUSY_MS };
     // Counted before the slow look: many tries at once are no way around.
-    this.#guesses.count(name);
+    this.#guesses.count(tried);
     const known = this.#hashes.get(name);
     this.#waiting += 1;
     const fits = await this.#checks
@@ -82,7 +83,7 @@ export class Users {
         this.#waiting -= 1;
       });
     if (known === undefined || !fits) return 'wrong';
-    this.#guesses.forget(name);
+    this.#guesses.forget(tried);
     return { session: this.#open(known.user) };
   }
 
@@ -108,6 +109,6 @@ export class Users {
   }
 }
 
-function digest(session: string): string {
-  return createHash('sha256').update(session).digest('base64url');
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('base64url');
 }

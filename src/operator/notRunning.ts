@@ -4,6 +4,6 @@ import { FerryError } from '../common/errors.js';
 export function redisNotRunning(what: string): FerryError {
   return new FerryError('REDIS_NOT_RUNNING', what, {
     kind: 'redis',
-    hint: 'start the producer first; a pause is kept across its restarts',
+    hint: 'start the producer, or see what is wrong with Redis: ferry doctor',
   });
 }

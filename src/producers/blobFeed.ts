@@ -267,6 +267,8 @@ export class BlobFeed {
       await nodeFileSystem.syncDirectory(this.#p.dir);
     }
     await spool.recordBlobDone(blob.link, blob.version);
+    // Made again meanwhile, it was taken for the one that was under way.
+    this.#touched.add(blob.link);
   }
 
   /** A removed link ends its blob: there is nothing left to send. */

@@ -10,7 +10,7 @@ import {
 import { Guesses } from '../../src/dashboard/guesses.js';
 import { Users } from '../../src/dashboard/users.js';
 import { failOnLeaks } from '../support/leaks.js';
-import { FERRY, runFerry, TestProcess } from '../support/process.js';
+import { FERRY, runFerry, start, TestProcess, until } from '../support/process.js';
 
 failOnLeaks();
 
@@ -113,6 +113,15 @@ test('--hash-password prints a hash of what it reads, and nothing else', async (
   const nothing = await runFerry(['dashboard', '--hash-password']);
   assert.equal(nothing.code, 2);
   assert.match(nothing.stderr, /there is no password/);
+});
+
+test('--hash-password on a terminal ends when the input does', async () => {
+  const command = `${process.execPath} ${FERRY} dashboard --hash-password`;
+  const child = start('script', ['-qfec', command, '/dev/null']);
+  await until('it asks', () => child.stdout.includes('password: '));
+  child.stdin.write('\x04');
+  assert.equal((await child.end()).code, 2);
+  assert.match(child.stdout, /there is no password/);
 });
 
 test('--help says where the users stand, and a file without a dashboard what to add', async () => {

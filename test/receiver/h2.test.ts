@@ -435,20 +435,24 @@ describe('one connection', () => {
     assert.deepEqual(one.parts(), []);
   });
 
-  test('is closed after ten wrong keys', async () => {
-    const one = await receiver();
-    const session = client(one.port);
-    const goaway = new Promise<number>((resolve) => session.once('goaway', resolve));
-    const closed = new Promise<void>((resolve) => session.once('close', () => resolve()));
-    for (let i = 0; i < 10; i += 1) {
-      await request(session, 'POST', '/foo.r', 'abc', { authorization: `Bearer ${i}` }).catch(
-        () => undefined,
-      );
-    }
-    assert.equal(await goaway, constants.NGHTTP2_ENHANCE_YOUR_CALM);
-    await closed;
-    assert.deepEqual(one.batches(), []);
-  });
+  for (const [what, path] of [
+    ['wrong keys', () => '/foo.r'],
+    ['apps that nobody knows', (n: number) => `/nobody${n}`],
+  ] as const) {
+    test(`is closed after ten ${what}`, async () => {
+      const one = await receiver();
+      const session = client(one.port);
+      const goaway = new Promise<number>((resolve) => session.once('goaway', resolve));
+      const closed = new Promise<void>((resolve) => session.once('close', () => resolve()));
+      for (let n = 0; n < 10; n += 1) {
+        const headers = { authorization: `Bearer ${n}` };
+        await request(session, 'POST', path(n), 'abc', headers).catch(() => undefined);
+      }
+      assert.equal(await goaway, constants.NGHTTP2_ENHANCE_YOUR_CALM);
+      await closed;
+      assert.deepEqual(one.batches(), []);
+    });
+  }
 
   test('finishes what it has begun when the receiver stops, and takes nothing new', async () => {
     const one = await receiver();

@@ -1,7 +1,10 @@
 import { createConnection } from 'node:net';
 
-/** `loading`: alive, still reading its append-only file; commands have to wait. */
-export type ServerAnswer = 'ready' | 'loading' | 'none';
+/**
+ * `loading`: alive, still reading its append-only file; commands have to wait. `silent`: somebody
+ * listens there and says nothing.
+ */
+export type ServerAnswer = 'ready' | 'loading' | 'silent' | 'none';
 
 const PING_TIMEOUT_MS = 2_000;
 
@@ -14,7 +17,7 @@ export function ping(socketPath: string): Promise<ServerAnswer> {
       socket.destroy();
       resolve(answer);
     };
-    socket.setTimeout(PING_TIMEOUT_MS, () => finish('none'));
+    socket.setTimeout(PING_TIMEOUT_MS, () => finish(socket.connecting ? 'none' : 'silent'));
     socket.on('error', () => finish('none'));
     socket.on('close', () => finish('none'));
     socket.on('connect', () => socket.write('PING\r\n'));

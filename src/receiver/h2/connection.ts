@@ -21,8 +21,8 @@ const STREAM_WINDOW_BYTES = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES = 16 * STREAM_WINDOW_BYTES;
 /** Streams at once on one connection, however many requests the receiver may serve in all. */
 const STREAMS_MAX = 1_024;
-/** A client that keeps proving wrong keys goes through a handshake for each so many. */
-const WRONG_KEYS_MAX = 10;
+/** A client that keeps trying keys or names of apps goes through a handshake for each so many. */
+const STRANGERS_MAX = 10;
 /** Frames outside the protocol before the connection ends. */
 const INVALID_FRAMES_MAX = 100;
 /** A client that was told to go and does not is cut off after this. */
@@ -65,7 +65,7 @@ export class H2Connection {
   /** Runs while no request is open. */
   readonly #idle: Deadline;
   readonly #exchanges = new Set<Promise<void>>();
-  #wrongKeys = 0;
+  #strangers = 0;
   #draining = false;
 
   constructor(socket: TLSSocket, connection: OpenConnection, parts: H2ConnectionParts) {
@@ -120,7 +120,7 @@ export class H2Connection {
     const served = exchange.serve().finally(() => {
       places.give();
       this.#exchanges.delete(served);
-      if (exchange.keyRefused) this.#countWrongKey();
+      if (exchange.isStranger) this.#countStranger();
       if (this.#exchanges.size > 0) return;
       if (this.#session.closed) this.#drain();
       else this.#idle.arm(this.#parts.limits.idleMs);
@@ -128,9 +128,9 @@ export class H2Connection {
     this.#exchanges.add(served);
   }
 
-  #countWrongKey(): void {
-    this.#wrongKeys += 1;
-    if (this.#wrongKeys < WRONG_KEYS_MAX || this.#session.closed) return;
+  #countStranger(): void {
+    this.#strangers += 1;
+    if (this.#strangers < STRANGERS_MAX || this.#session.closed) return;
     this.#session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM);
     this.retire();
   }

@@ -48,8 +48,8 @@ export class Exchange {
   /** An answer was given: nothing that still comes matters. */
   #answered = false;
 
-  /** The request was refused because of its key. */
-  keyRefused = false;
+  /** The request was refused because of its key, or because nobody here has that name. */
+  isStranger = false;
 
   constructor(
     stream: ServerHttp2Stream,
@@ -92,7 +92,7 @@ export class Exchange {
       apps.keysOf(app),
     );
     if ('refused' in request) {
-      this.keyRefused = request.refused === 'wrong-key' || request.refused === 'no-key';
+      this.isStranger = ['wrong-key', 'no-key', 'unknown-app'].includes(request.refused);
       return ANSWERS[request.refused];
     }
     const { head, body } = request;
