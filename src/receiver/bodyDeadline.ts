@@ -10,7 +10,9 @@ const UNANNOUNCED_MS = 86_400_000;
 
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
-/** From its announcement to its end. @param bytes as announced; null: nothing was */
+/** Milliseconds from a body's announcement to its end. @param bytes as announced; null: nothing was */
+export type BodyDeadline = (bytes: number | null) => number;
+
 export function bodyDeadlineMs(bytes: number | null): number {
   if (bytes === null) return UNANNOUNCED_MS;
   return Math.min(MAX_TIMEOUT_MS, BODY_DEADLINE_MS + bytes / BODY_BYTES_PER_MS);

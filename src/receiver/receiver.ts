@@ -3,6 +3,7 @@ import { type FileSystem, nodeFileSystem } from '../common/fileSystem.js';
 import { NO_RECEIVER_METER, type ReceiverMeter } from '../common/meter.js';
 import type { ReceiverConfig } from '../config/model.js';
 import { type AppState, Apps } from './apps.js';
+import { type BodyDeadline, bodyDeadlineMs } from './bodyDeadline.js';
 import { lockDataFolder, makeFolder } from './dataFolder.js';
 import { ReceiverServer } from './server.js';
 import { readTlsFiles } from './tlsFiles.js';
@@ -32,8 +33,9 @@ export interface Receiver {
 }
 
 export interface ReceiverOptions {
-  /** For tests: a file system with faults. */
+  /** For tests: a file system with faults, less patience. */
   fileSystem?: FileSystem;
+  bodyDeadlineMs?: BodyDeadline;
   /** Default: nothing is counted. */
   meter?: ReceiverMeter;
 }
@@ -62,7 +64,14 @@ export async function startReceiver(
     const tls = config.tls === null ? null : await TlsSettings.load(config.tls, fs, dataDir);
     const server = await ReceiverServer.start(
       { listen: config.listen, tls: tls?.current ?? null, proxies: config.proxies },
-      { apps: opened, dialect, limits, meter, log },
+      {
+        apps: opened,
+        dialect,
+        limits,
+        bodyDeadlineMs: options.bodyDeadlineMs ?? bodyDeadlineMs,
+        meter,
+        log,
+      },
     );
     const { address } = server;
     log.info({ ...address, dialect, tls: tls !== null }, 'receiver listens');

@@ -6,7 +6,7 @@ import type { ReceiverConfig } from '../config/model.js';
 import { Deadline } from '../protocol/deadline.js';
 import { ANSWERS, type Answer, oldWireAnswer, storageFailed } from './answers.js';
 import type { Apps } from './apps.js';
-import { bodyDeadlineMs } from './bodyDeadline.js';
+import type { BodyDeadline } from './bodyDeadline.js';
 import { type Delivery, openDelivery } from './delivery.js';
 import type { OpenConnection } from './openConnections.js';
 import { type RequestEvent, RequestParser } from './request.js';
@@ -29,6 +29,7 @@ export interface SessionParts {
   apps: Apps;
   dialect: 'acked' | 'eof';
   limits: ReceiverConfig['limits'];
+  bodyDeadlineMs: BodyDeadline;
   /** Nobody but a gate on this host can connect: what it says of its clients is believed. */
   behindGate: boolean;
   meter: ReceiverMeter;
@@ -142,7 +143,7 @@ export class Session {
           clearTimeout(this.#timer);
           this.#timer = setTimeout(
             () => this.#abandon('the data did not come in time'),
-            bodyDeadlineMs(event.body.bytes),
+            this.#parts.bodyDeadlineMs(event.body.bytes),
           );
           const opened = await openDelivery(this.#parts, event.head, event.body, this.#left.signal);
           if ('refused' in opened) return opened.refused;

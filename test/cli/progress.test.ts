@@ -119,7 +119,11 @@ describe('commands that take long', () => {
     const held = await open(site.path('fifo/bar'), 'r+');
     assert.ok(tryLock(held.fd));
     const outer = onTerminal('run', site.dir);
-    await until('it is shown', () => outer.stdout.includes('looking at journals  1 of 2 (50 %)'));
+    await until(
+      'it is shown',
+      () => outer.stdout.includes('looking at journals  1 of 2 (50 %)'),
+      60_000,
+    );
     unlock(held.fd);
     await held.close();
     await until('it is erased', () => {

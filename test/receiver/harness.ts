@@ -13,7 +13,7 @@ import {
   type SendRequest,
   send,
 } from '../../src/protocol/index.js';
-import { type Receiver, startReceiver } from '../../src/receiver/receiver.js';
+import { type Receiver, type ReceiverOptions, startReceiver } from '../../src/receiver/receiver.js';
 import { testCerts } from '../support/certs.js';
 import { tempDir } from '../support/tempDir.js';
 
@@ -72,8 +72,11 @@ export class TestReceiver {
     this.config = config;
   }
 
-  async start(fileSystem?: FileSystem): Promise<this> {
-    const options = fileSystem === undefined ? {} : { fileSystem };
+  async start(
+    fileSystem?: FileSystem,
+    more: Pick<ReceiverOptions, 'bodyDeadlineMs'> = {},
+  ): Promise<this> {
+    const options = { ...more, ...(fileSystem === undefined ? {} : { fileSystem }) };
     this.#receiver = await startReceiver(this.config, this.#logger(), options);
     return this;
   }

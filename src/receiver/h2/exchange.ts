@@ -6,7 +6,7 @@ import type { ReceiverConfig } from '../../config/model.js';
 import { Deadline } from '../../protocol/deadline.js';
 import { ANSWERS, type Answer, problemOf, storageFailed } from '../answers.js';
 import type { Apps } from '../apps.js';
-import { bodyDeadlineMs } from '../bodyDeadline.js';
+import type { BodyDeadline } from '../bodyDeadline.js';
 import { type Delivery, openDelivery } from '../delivery.js';
 import type { OpenConnection } from '../openConnections.js';
 import { readRequest } from './request.js';
@@ -17,6 +17,7 @@ const OVER = 'over';
 export interface H2Parts {
   apps: Apps;
   limits: ReceiverConfig['limits'];
+  bodyDeadlineMs: BodyDeadline;
   meter: ReceiverMeter;
   log: Logger;
 }
@@ -123,7 +124,7 @@ export class Exchange {
   async #receive(delivery: Delivery, bytes: number): Promise<Answer | 'lost' | null> {
     const stream = this.#stream;
     this.#idle.arm(this.#parts.limits.idleMs);
-    const endsAt = performance.now() + bodyDeadlineMs(bytes);
+    const endsAt = performance.now() + this.#parts.bodyDeadlineMs(bytes);
     if (this.#headers.expect === '100-continue' && !isGone(stream)) {
       stream.additionalHeaders({ ':status': 100 });
     }
