@@ -6,6 +6,7 @@ import { type Context, Hono } from 'hono';
 import { audit } from '../common/audit.js';
 import { asError } from '../common/errors.js';
 import type { Logger } from '../common/logger.js';
+import { inTime } from '../common/within.js';
 import type { FerryConfig } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
 import { auditOf, type Click, clickOf } from './boardClick.js';
@@ -47,7 +48,8 @@ export class Board {
     const isApi = path.startsWith(`${BASE}/api/`);
     if (isApi && this.access.scripts.facts === null) return away(context);
     const board = readOnly ? this.#reading : this.#acting;
-    const response = await inTime(board.fetch(context.req.raw, context.env));
+    const answer = Promise.resolve(board.fetch(context.req.raw, context.env));
+    const response = await inTime(PATIENCE_MS, answer, () => null);
     if (response === null) return away(context);
     if (click !== null && response.ok) await this.#clicked(click, by);
     return isApi ? response : withoutForeignFonts(response);
@@ -88,21 +90,6 @@ export class Board {
       },
     });
     return new Hono().route(BASE, server.registerPlugin());
-  }
-}
-
-/** null: not within our patience; whatever comes later is not waited for. */
-async function inTime(answer: Response | Promise<Response>): Promise<Response | null> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<null>((resolve) => {
-    timer = setTimeout(() => resolve(null), PATIENCE_MS);
-  });
-  const answered = Promise.resolve(answer);
-  answered.catch(() => undefined);
-  try {
-    return await Promise.race([answered, late]);
-  } finally {
-    clearTimeout(timer);
   }
 }
 

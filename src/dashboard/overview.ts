@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
 import { asError } from '../common/errors.js';
 import type { Logger } from '../common/logger.js';
+import { inTime } from '../common/within.js';
 import type { FerryConfig } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
 import type { StatusReport } from '../status/report.js';
@@ -43,11 +43,7 @@ export class Overview {
     if (last !== null && wasWatched && !fresh) return last;
     const look = this.#freshLook(fresh);
     if (last === null) return look;
-    look.catch(() => undefined); // it may fail after our patience
-    const waiting = new AbortController();
-    const late = sleep(FRESH_WAIT_MS, last, { signal: waiting.signal });
-    late.catch(() => undefined);
-    return Promise.race([look, late]).finally(() => waiting.abort());
+    return inTime(FRESH_WAIT_MS, look, () => last);
   }
 
   async #freshLook(fresh: boolean): Promise<StatusReport> {

@@ -18,7 +18,7 @@ import { Spool } from '../producers/spool/spool.js';
 import { spoolDir, spooledJournals } from '../producers/spoolFiles.js';
 import { openQueueAccess, type QueueAccess } from '../queue/access.js';
 import { type Ask, Asks, CLAIM_PATIENCE_MS, type Done } from '../queue/asks.js';
-import { redisNotRunning } from './notRunning.js';
+import { redisAnswers } from './notRunning.js';
 import { routeNamed } from './routeNames.js';
 
 /** Redis answers within this, also one that has to be started first. */
@@ -61,7 +61,7 @@ export async function haveDone<A extends Ask>(
   if (config.redis.kind === 'embedded' && here.length === 0) routeNamed(name, []);
   const access = await openQueueAccess(config, log);
   try {
-    await redisAnswers(access);
+    await redisAnswers(access.scripts, REDIS_PATIENCE_MS);
     const everywhere = new Set([...here, ...(await access.order.routes())]);
     const route = routeNamed(name, [...everywhere].sort());
     const ask = { ...wish, id: randomUUID(), route, by } as unknown as A;
@@ -85,17 +85,6 @@ async function routesHere(config: FerryConfig): Promise<string[]> {
     for (const { destination } of marks) routes.push(routeName(journal, destination));
   }
   return routes;
-}
-
-async function redisAnswers({ scripts }: QueueAccess): Promise<void> {
-  const waiting = new AbortController();
-  const tooLong = sleep(REDIS_PATIENCE_MS, true, { signal: waiting.signal }).catch(() => false);
-  try {
-    await Promise.race([scripts.ready(), tooLong]);
-    if (scripts.facts === null) throw scripts.refusal ?? redisNotRunning('Redis does not answer');
-  } finally {
-    waiting.abort();
-  }
 }
 
 /** null: a producer runs, and its spools are its own. */

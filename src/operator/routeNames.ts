@@ -21,6 +21,18 @@ export function routesNamed(pattern: string, routes: readonly string[]): string[
       hint: `name one of ${ofJournal.join(', ')}, or all of them: '${pattern}@*'`,
     });
   }
+  return routesLike(pattern, routes);
+}
+
+/** Like `routesNamed`, but a look harms nothing: a journal's name means all its routes. */
+export function routesShown(pattern: string, routes: readonly string[]): string[] {
+  const named = routes.filter(
+    (route) => route === pattern || parseRouteName(route).journal === pattern,
+  );
+  return named.length > 0 ? named : routesLike(pattern, routes);
+}
+
+function routesLike(pattern: string, routes: readonly string[]): string[] {
   const glob = globToRegExp(pattern);
   const matching = routes.filter((route) => glob.test(route));
   if (matching.length > 0) return matching;

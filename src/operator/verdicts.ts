@@ -9,8 +9,11 @@ import { batchJobId, Keys } from '../queue/keys.js';
 import { RouteOrder } from '../queue/routeOrder.js';
 import { ScriptConnection } from '../queue/scriptConnection.js';
 import { wakeHead } from '../queue/wake.js';
-import { redisNotRunning } from './notRunning.js';
+import { redisAnswers, redisNotRunning } from './notRunning.js';
 import { routesNamed } from './routeNames.js';
+
+/** An operator waits for this answer. */
+const PATIENCE_MS = 5_000;
 
 /** What an operator can say about routes; none of it can change their order. */
 export type VerdictKind =
@@ -19,9 +22,6 @@ export type VerdictKind =
   | 'resume'
   /** A blocked batch gets fresh attempts, a retrying one its next attempt, now. */
   | 'replay';
-
-/** An operator waits for this answer. */
-const PATIENCE_MS = 5_000;
 
 /**
  * Applies a verdict to every route that the pattern names: a route, a glob, or a journal's name
@@ -45,15 +45,8 @@ export async function applyVerdict(
   const keys = new Keys(config.redis.prefix);
   const scripts = new ScriptConnection(target, log);
   const queues = new JobQueues(target, keys, log);
-  let timer: NodeJS.Timeout | undefined;
   try {
-    const patience = new Promise<never>((_, reject) => {
-      timer = setTimeout(
-        () => reject(scripts.refusal ?? redisNotRunning('Redis does not answer')),
-        PATIENCE_MS,
-      );
-    });
-    await Promise.race([scripts.ready(), patience]);
+    await redisAnswers(scripts, PATIENCE_MS);
     const order = new RouteOrder(scripts, keys);
     const routes = routesNamed(pattern, (await order.routes()).sort());
     if (sequence !== undefined) for (const route of routes) await mustBeAt(order, route, sequence);
@@ -64,7 +57,6 @@ export async function applyVerdict(
     }
     return routes;
   } finally {
-    clearTimeout(timer);
     await queues.close();
     await scripts.close();
   }

@@ -1,10 +1,10 @@
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { FerryError, systemCode } from '../common/errors.js';
+import { systemCode } from '../common/errors.js';
 import { parseRouteName, routeName } from '../common/identity.js';
-import { globToRegExp } from '../config/glob.js';
 import type { FerryConfig } from '../config/model.js';
+import { routesShown } from '../operator/routeNames.js';
 import { archiveDir, deliveredDir } from '../producers/archive/archiveFiles.js';
 import { archivedBatches } from '../producers/archive/archiveReader.js';
 import { isLeftOut } from '../producers/spool/replayState.js';
@@ -63,7 +63,8 @@ export async function listBatches(
   for (const route of redis.routes.keys()) {
     if (!known.has(route)) known.set(route, { orphaned: false });
   }
-  const routes = shownRoutes(question.pattern, [...known.keys()].sort());
+  const all = [...known.keys()].sort();
+  const routes = question.pattern === null ? all : routesShown(question.pattern, all);
   return {
     redis: redis.summary,
     routes,
@@ -81,22 +82,6 @@ export async function listBatches(
       }
     },
   };
-}
-
-/** Like `routesNamed`, but a look harms nothing: a journal's name means all its routes. */
-function shownRoutes(pattern: string | null, routes: readonly string[]): string[] {
-  if (pattern === null) return [...routes];
-  const named = routes.filter(
-    (route) => route === pattern || parseRouteName(route).journal === pattern,
-  );
-  if (named.length > 0) return named;
-  const glob = globToRegExp(pattern);
-  const matching = routes.filter((route) => glob.test(route));
-  if (matching.length > 0) return matching;
-  throw new FerryError('ROUTE_UNKNOWN', `no route is named ${pattern}`, {
-    kind: 'usage',
-    hint: 'ferry status lists them; a route is known once its journal was captured',
-  });
 }
 
 /** What is known of a batch, wherever it lies. */

@@ -2,10 +2,11 @@ import type { Logger } from 'pino';
 import { asError, describe } from '../common/errors.js';
 import type { FerryConfig } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
-import { findRunningRedis } from '../queue/embedded/findRunning.js';
+import { EMBEDDED_NOT_RUNNING, findRunningRedis } from '../queue/embedded/findRunning.js';
 import type { BatchJob } from '../queue/jobs.js';
 import { Keys } from '../queue/keys.js';
 import { type RedisMemory, readMemory } from '../queue/memory.js';
+import { patiently } from '../queue/patience.js';
 import { type RouteError, RouteOrder, type RouteState } from '../queue/routeOrder.js';
 import { ScriptConnection } from '../queue/scriptConnection.js';
 import type { StatusReport } from './report.js';
@@ -41,8 +42,7 @@ export async function viewRedis(
   wantBatches: (route: string) => boolean = () => false,
 ): Promise<RedisView> {
   const target = await findRunningRedis(config);
-  if (target === null)
-    return away('the embedded Redis is not running: no role of this state directory is');
+  if (target === null) return away(EMBEDDED_NOT_RUNNING);
   const scripts = new ScriptConnection(target, log.child({}, { level: 'silent' }));
   try {
     return await lookInTime(scripts, new Keys(config.redis.prefix), wantBatches);
@@ -62,21 +62,10 @@ async function lookInTime(
   keys: Keys,
   wantBatches: (route: string) => boolean = () => false,
 ): Promise<RedisView> {
-  let timer: NodeJS.Timeout | undefined;
   try {
-    const patience = new Promise<never>((_, reject) => {
-      timer = setTimeout(
-        () => reject(scripts.refusal ?? new Error('Redis does not answer')),
-        PATIENCE_MS,
-      );
-    });
-    const looking = look(scripts, keys, wantBatches);
-    looking.catch(() => undefined); // it may fail after our patience
-    return await Promise.race([looking, patience]);
+    return await patiently(scripts, PATIENCE_MS, look(scripts, keys, wantBatches));
   } catch (error) {
     return away(asError(error).message);
-  } finally {
-    clearTimeout(timer);
   }
 }
 

@@ -1,9 +1,10 @@
 import type { Logger } from 'pino';
 import { asError } from '../common/errors.js';
 import type { FerryConfig } from '../config/model.js';
-import { findRunningRedis } from '../queue/embedded/findRunning.js';
+import { EMBEDDED_NOT_RUNNING, findRunningRedis } from '../queue/embedded/findRunning.js';
 import type { BatchJob } from '../queue/jobs.js';
 import { Keys } from '../queue/keys.js';
+import { patiently } from '../queue/patience.js';
 import { parseState, RouteOrder } from '../queue/routeOrder.js';
 import { ScriptConnection } from '../queue/scriptConnection.js';
 import type { RouteInRedis } from './redisProof.js';
@@ -22,18 +23,15 @@ export interface RedisLook {
 /** Starts nothing. A sentence: why Redis cannot be looked at. */
 export async function lookAtRedis(config: FerryConfig, log: Logger): Promise<RedisLook | string> {
   const target = await findRunningRedis(config);
-  if (target === null)
-    return 'the embedded Redis is not running: no role of this state directory is';
+  if (target === null) return EMBEDDED_NOT_RUNNING;
   const scripts = new ScriptConnection(target, log.child({}, { level: 'silent' }));
   const keys = new Keys(config.redis.prefix);
   try {
-    const routes = await patiently(scripts, async () => {
-      await scripts.ready();
-      return new RouteOrder(scripts, keys).routes();
-    });
+    const asked = scripts.ready().then(() => new RouteOrder(scripts, keys).routes());
+    const routes = await patiently(scripts, PATIENCE_MS, asked);
     return {
       routes,
-      at: (route: string) => patiently(scripts, () => routeAt(scripts, keys, route)),
+      at: (route: string) => patiently(scripts, PATIENCE_MS, routeAt(scripts, keys, route)),
       close: () => scripts.close(),
     };
   } catch (error) {
@@ -57,17 +55,4 @@ async function routeAt(
     state: parseState((hash ?? {}) as Record<string, string>),
     accepted: ((batches ?? []) as string[]).map((raw) => JSON.parse(raw) as BatchJob),
   };
-}
-
-async function patiently<T>(scripts: ScriptConnection, work: () => Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const patience = new Promise<never>((_, reject) => {
-    const late = (): void => reject(scripts.refusal ?? new Error('Redis does not answer'));
-    timer = setTimeout(late, PATIENCE_MS);
-  });
-  try {
-    return await Promise.race([work(), patience]);
-  } finally {
-    clearTimeout(timer);
-  }
 }

@@ -1,6 +1,7 @@
 import { asError, describe, FerryError, systemCode } from '../../common/errors.js';
 import { maskUrls } from '../../common/maskUrls.js';
 import { Semaphore } from '../../common/semaphore.js';
+import { inTime } from '../../common/within.js';
 import type { CheckLevel, CheckResult } from './report.js';
 
 /** One thing to look at. What it finds before its time is over counts. */
@@ -102,19 +103,14 @@ async function one(
     findings.skipped('no time was left: other checks have hung', check);
     return findings.results;
   }
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<'late'>((resolve) => {
-    timer = setTimeout(() => resolve('late'), patienceMs);
-  });
   const done = run(findings).catch((error: unknown) => findings.error(check, error));
-  if ((await Promise.race([done, late])) === 'late') {
+  await inTime(patienceMs, done, () =>
     findings.fail(
       check,
       `no answer within ${(patienceMs / 1000).toFixed(0)} s`,
       'a disk or a host hangs: look at the mount, or at the host',
-    );
-  }
-  clearTimeout(timer);
+    ),
+  );
   findings.close();
   return findings.results;
 }
