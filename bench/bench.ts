@@ -1,25 +1,17 @@
 /**
  * Comparisons: ours and a peer, in the same run, on the same machine, in turn.
  *
- *     usage: bench [NAME ...] [--rounds N] [--quick] [--write FILE]
- *
  * Exit code 0: measured, whatever the figures are; 1: something did not work; 2: wrong words.
  */
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { endWithParent } from '../chaos/program.js';
+import { asUsage, endWithParent, runProgram, UsageError, wholeNumber } from '../chaos/program.js';
 import { COMPARISONS } from './comparisons/index.js';
-import type { Comparison, Outcome } from './harness/comparison.js';
+import type { Comparison, Measured, Outcome } from './harness/comparison.js';
 import { Lab } from './harness/lab.js';
 import { machine } from './harness/machine.js';
 import { report } from './harness/report.js';
 import { plain } from './harness/table.js';
-
-export interface Measured {
-  comparison: Comparison;
-  rounds: number;
-  outcome: Outcome;
-}
 
 async function measure(comparison: Comparison, rounds: number, quick: boolean): Promise<Outcome> {
   const lab = await Lab.open((line) => console.log(`  ${line}`));
@@ -34,26 +26,28 @@ async function measure(comparison: Comparison, rounds: number, quick: boolean): 
   }
 }
 
-async function main(): Promise<number> {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: {
-      rounds: { type: 'string' },
-      quick: { type: 'boolean', default: false },
-      write: { type: 'string' },
-    },
-  });
+const USAGE = `usage: npm run bench -- [NAME ...] [--rounds N] [--quick] [--write FILE]
+
+  NAME      ${COMPARISONS.map(({ name }) => name).join(', ')} (all of them)
+  --rounds  how often everything is measured (each comparison has its own number)
+  --quick   smaller in every respect: to see that it runs, not what it says
+  --write   where the report goes
+`;
+
+const OPTIONS = {
+  rounds: { type: 'string' },
+  quick: { type: 'boolean', default: false },
+  write: { type: 'string' },
+} as const;
+
+async function main(args: readonly string[]): Promise<boolean> {
+  const { values, positionals } = asUsage(() =>
+    parseArgs({ args: [...args], options: OPTIONS, allowPositionals: true }),
+  );
   const unknown = positionals.filter((name) => !COMPARISONS.some((one) => one.name === name));
-  const rounds = values.rounds === undefined ? undefined : Number(values.rounds);
-  const wrongRounds = rounds !== undefined && !(Number.isInteger(rounds) && rounds > 0);
-  if (unknown.length > 0 || wrongRounds) {
-    console.error(
-      wrongRounds
-        ? '--rounds takes a whole number from 1'
-        : `there is no comparison ${unknown.join(', ')}; these are there: ${COMPARISONS.map(({ name }) => name).join(', ')}`,
-    );
-    return 2;
-  }
+  if (unknown.length > 0) throw new UsageError(`there is no comparison ${unknown.join(', ')}`);
+  const rounds =
+    values.rounds === undefined ? undefined : wholeNumber('rounds', values.rounds, 1, 1_000);
   endWithParent();
   const head = await machine();
   for (const [name, value] of head) console.log(`${name}: ${value}`);
@@ -71,7 +65,7 @@ async function main(): Promise<number> {
     done.push({ comparison, rounds: times, outcome });
     if (values.write !== undefined) writeFileSync(values.write, report(head, done));
   }
-  return 0;
+  return true;
 }
 
-process.exit(await main());
+await runProgram('bench', USAGE, main);

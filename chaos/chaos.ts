@@ -1,7 +1,7 @@
 import { FAULTS, Findings, say } from './findings.js';
 import { Household } from './household.js';
-import { type ChaosOptions, parseOptions, USAGE, UsageError } from './options.js';
-import { endWithParent } from './program.js';
+import { type ChaosOptions, parseOptions, USAGE } from './options.js';
+import { endWithParent, runProgram } from './program.js';
 import { delivery, misfortunes } from './run.js';
 import { Site } from './site.js';
 
@@ -48,14 +48,4 @@ async function main(options: ChaosOptions): Promise<boolean> {
   }
 }
 
-try {
-  process.exitCode = (await main(parseOptions(process.argv.slice(2)))) ? 0 : 1;
-} catch (error) {
-  if (error instanceof UsageError) {
-    process.stderr.write(`chaos: ${error.message}\n${USAGE}`);
-    process.exitCode = 2;
-  } else {
-    process.stderr.write(`chaos: ${error instanceof Error ? error.stack : String(error)}\n`);
-    process.exitCode = 1;
-  }
-}
+await runProgram('chaos', USAGE, (args) => main(parseOptions(args)));

@@ -1,5 +1,6 @@
 import { randomInt } from 'node:crypto';
 import { parseArgs } from 'node:util';
+import { asUsage, UsageError, wholeNumber } from './program.js';
 
 export const PEERS = ['receiver', 'h2', 'sink', 'picolisp'] as const;
 export type PeerName = (typeof PEERS)[number];
@@ -27,11 +28,18 @@ export const USAGE = `usage: npm run chaos -- [--minutes N] [--seed S] [--peer r
   --short-stops no process stands still for longer than its lease
 `;
 
-export class UsageError extends Error {}
+const OPTIONS = {
+  minutes: { type: 'string', default: '2' },
+  seed: { type: 'string' },
+  peer: { type: 'string', default: 'receiver' },
+  payloads: { type: 'string', default: 'spool' },
+  journals: { type: 'string', default: '4' },
+  'short-stops': { type: 'boolean', default: false },
+} as const;
 
 /** @throws UsageError */
 export function parseOptions(args: readonly string[]): ChaosOptions {
-  const { values } = parse(args);
+  const values = asUsage(() => parseArgs({ args: [...args], options: OPTIONS })).values;
   const peer = PEERS.find((name) => name === values.peer);
   if (peer === undefined) throw new UsageError(`--peer is one of ${PEERS.join(', ')}`);
   if (values.payloads !== 'spool' && values.payloads !== 'redis') {
@@ -39,10 +47,7 @@ export function parseOptions(args: readonly string[]): ChaosOptions {
   }
   const minutes = Number(values.minutes);
   if (!(minutes > 0)) throw new UsageError('--minutes is a number above 0');
-  const journals = Number(values.journals);
-  if (!Number.isInteger(journals) || journals < 1 || journals > 100) {
-    throw new UsageError('--journals is a whole number from 1 to 100');
-  }
+  const journals = wholeNumber('journals', values.journals, 1, 100);
   return {
     minutes,
     seed: values.seed ?? String(randomInt(1_000_000)),
@@ -51,22 +56,4 @@ export function parseOptions(args: readonly string[]): ChaosOptions {
     journals: peer === 'picolisp' ? 1 : journals,
     shortStops: values['short-stops'],
   };
-}
-
-function parse(args: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...args],
-      options: {
-        minutes: { type: 'string', default: '2' },
-        seed: { type: 'string' },
-        peer: { type: 'string', default: 'receiver' },
-        payloads: { type: 'string', default: 'spool' },
-        journals: { type: 'string', default: '4' },
-        'short-stops': { type: 'boolean', default: false },
-      },
-    });
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
-  }
 }

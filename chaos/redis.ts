@@ -9,6 +9,25 @@ import type { Child, Household } from './household.js';
 const START_DEADLINE_MS = 60_000;
 const STOP_MS = 20_000;
 
+/** For a server as the embedded one is, but for what `fsync` says. */
+export function serverArguments(
+  dir: string,
+  socket: string,
+  fsync: 'always' | 'everysec' = 'always',
+): string[] {
+  const settings: Record<string, string> = {
+    port: '0',
+    unixsocket: socket,
+    unixsocketperm: '600',
+    dir,
+    appendonly: 'yes',
+    appendfsync: fsync,
+    save: '',
+    'maxmemory-policy': 'noeviction',
+  };
+  return Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
+}
+
 /** A Redis of its own, on a socket in the run's directory. */
 export class ChaosRedis {
   readonly #household: Household;
@@ -44,17 +63,7 @@ export class ChaosRedis {
 
   /** Starts it on what lies in its directory, and waits until it answers. */
   async start(): Promise<void> {
-    const settings: Record<string, string> = {
-      port: '0',
-      unixsocket: this.#socket,
-      unixsocketperm: '600',
-      dir: this.#dir,
-      appendonly: 'yes',
-      appendfsync: this.#fsync,
-      save: '',
-      'maxmemory-policy': 'noeviction',
-    };
-    const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, value]);
+    const args = serverArguments(this.#dir, this.#socket, this.#fsync);
     const { program, name } = this.#server;
     const child = this.#household.start('redis', program, args, { cwd: this.#dir, argv0: name });
     this.#child = child;

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { asUsage, wholeNumber } from '../chaos/program.js';
 
 export interface SiegeOptions {
   seconds: number;
@@ -21,38 +22,24 @@ export const USAGE = `usage: npm run siege -- [--seconds N] [--ours N] [--theirs
   --p99      bound of an honest small batch in ms (250); off: told, not judged
 `;
 
-export class UsageError extends Error {}
+const OPTIONS = {
+  seconds: { type: 'string', default: '120' },
+  ours: { type: 'string', default: '80' },
+  theirs: { type: 'string', default: '20' },
+  held: { type: 'string', default: '400' },
+  p99: { type: 'string', default: '250' },
+} as const;
 
 /** @throws UsageError */
 export function parseOptions(args: readonly string[]): SiegeOptions {
-  const number = (name: string, text: string, min: number, max: number): number => {
-    const value = Number(text);
-    if (Number.isInteger(value) && value >= min && value <= max) return value;
-    throw new UsageError(`--${name} is a whole number from ${min} to ${max}`);
-  };
-  const { seconds, ours, theirs, held, p99 } = parse(args);
+  const { seconds, ours, theirs, held, p99 } = asUsage(() =>
+    parseArgs({ args: [...args], options: OPTIONS }),
+  ).values;
   return {
-    seconds: number('seconds', seconds, 1, 86_400),
-    ours: number('ours', ours, 1, 1_000),
-    theirs: number('theirs', theirs, 0, 200),
-    held: number('held', held, 0, 2_000),
-    p99Ms: p99 === 'off' ? null : number('p99', p99, 1, 60_000),
+    seconds: wholeNumber('seconds', seconds, 1, 86_400),
+    ours: wholeNumber('ours', ours, 1, 1_000),
+    theirs: wholeNumber('theirs', theirs, 0, 200),
+    held: wholeNumber('held', held, 0, 2_000),
+    p99Ms: p99 === 'off' ? null : wholeNumber('p99', p99, 1, 60_000),
   };
-}
-
-function parse(args: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...args],
-      options: {
-        seconds: { type: 'string', default: '120' },
-        ours: { type: 'string', default: '80' },
-        theirs: { type: 'string', default: '20' },
-        held: { type: 'string', default: '400' },
-        p99: { type: 'string', default: '250' },
-      },
-    }).values;
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
-  }
 }

@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { say } from '../chaos/findings.js';
 import { Household } from '../chaos/household.js';
-import { endWithParent } from '../chaos/program.js';
+import { endWithParent, runProgram, UsageError } from '../chaos/program.js';
 import { connectionsSettled } from '../src/protocol/index.js';
 import {
   judgeFolder,
@@ -14,7 +14,7 @@ import {
   percentile,
   picture,
 } from './judge.js';
-import { parseOptions, type SiegeOptions, USAGE, UsageError } from './options.js';
+import { parseOptions, type SiegeOptions, USAGE } from './options.js';
 import { HOSTILE_APP, SiegeSite } from './site.js';
 import { BIN_SSL, OurSource, TheirSource } from './sources.js';
 
@@ -152,14 +152,4 @@ function mib(bytes: number): string {
   return (bytes / MIB).toFixed(0);
 }
 
-try {
-  process.exitCode = (await main(parseOptions(process.argv.slice(2)))) ? 0 : 1;
-} catch (error) {
-  if (error instanceof UsageError) {
-    process.stderr.write(`siege: ${error.message}\n${USAGE}`);
-    process.exitCode = 2;
-  } else {
-    process.stderr.write(`siege: ${error instanceof Error ? error.stack : String(error)}\n`);
-    process.exitCode = 1;
-  }
-}
+await runProgram('siege', USAGE, (args) => main(parseOptions(args)));

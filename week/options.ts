@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { asUsage, wholeNumber } from '../chaos/program.js';
 
 export interface WeekOptions {
   /** Failed attempts per dead route: 7 days at the default interval of 20 s are 30,240. */
@@ -18,36 +19,22 @@ export const USAGE = `usage: npm run week -- [--attempts N] [--journals J] [--in
   --spool      limits.spool of each journal, in KiB (4096)
 `;
 
-export class UsageError extends Error {}
+const OPTIONS = {
+  attempts: { type: 'string', default: '30240' },
+  journals: { type: 'string', default: '3' },
+  interval: { type: 'string', default: '5' },
+  spool: { type: 'string', default: '4096' },
+} as const;
 
 /** @throws UsageError */
 export function parseOptions(args: readonly string[]): WeekOptions {
-  const number = (name: string, text: string, min: number, max: number): number => {
-    const value = Number(text);
-    if (Number.isInteger(value) && value >= min && value <= max) return value;
-    throw new UsageError(`--${name} is a whole number from ${min} to ${max}`);
-  };
-  const { attempts, journals, interval, spool } = parse(args);
+  const { attempts, journals, interval, spool } = asUsage(() =>
+    parseArgs({ args: [...args], options: OPTIONS }),
+  ).values;
   return {
-    attempts: number('attempts', attempts, 100, 1_000_000),
-    journals: number('journals', journals, 1, 50),
-    intervalMs: number('interval', interval, 1, 60_000),
-    spoolBytes: number('spool', spool, 64, 1_000_000) * 1024,
+    attempts: wholeNumber('attempts', attempts, 100, 1_000_000),
+    journals: wholeNumber('journals', journals, 1, 50),
+    intervalMs: wholeNumber('interval', interval, 1, 60_000),
+    spoolBytes: wholeNumber('spool', spool, 64, 1_000_000) * 1024,
   };
-}
-
-function parse(args: readonly string[]) {
-  try {
-    return parseArgs({
-      args: [...args],
-      options: {
-        attempts: { type: 'string', default: '30240' },
-        journals: { type: 'string', default: '3' },
-        interval: { type: 'string', default: '5' },
-        spool: { type: 'string', default: '4096' },
-      },
-    }).values;
-  } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
-  }
 }

@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { freePort } from '../chaos/freePort.js';
 import type { Child, Household } from '../chaos/household.js';
 import { ChaosRedis } from '../chaos/redis.js';
 import { makeCertificate } from '../demo/certificate.js';
+import { freePort } from '../test/support/freePort.js';
 import type { WeekOptions } from './options.js';
 
 const FERRY = fileURLToPath(new URL('../src/cli/ferry.cjs', import.meta.url));

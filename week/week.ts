@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { say } from '../chaos/findings.js';
 import { Household } from '../chaos/household.js';
-import { endWithParent } from '../chaos/program.js';
+import { endWithParent, runProgram } from '../chaos/program.js';
 import { Gauge, type Sample } from './gauge.js';
 import { judgeEnd, judgeLogs, judgeSamples } from './judge.js';
-import { parseOptions, USAGE, UsageError, type WeekOptions } from './options.js';
+import { parseOptions, USAGE, type WeekOptions } from './options.js';
 import { DESTINATIONS, WeekSite } from './site.js';
 import { difference, RECORD_BYTES, WeekWriter } from './writer.js';
 
@@ -161,14 +161,4 @@ async function settled(gauge: Gauge, isSmall: (sample: Sample) => boolean): Prom
   }
 }
 
-try {
-  process.exitCode = (await main(parseOptions(process.argv.slice(2)))) ? 0 : 1;
-} catch (error) {
-  if (error instanceof UsageError) {
-    process.stderr.write(`week: ${error.message}\n${USAGE}`);
-    process.exitCode = 2;
-  } else {
-    process.stderr.write(`week: ${error instanceof Error ? error.stack : String(error)}\n`);
-    process.exitCode = 1;
-  }
-}
+await runProgram('week', USAGE, (args) => main(parseOptions(args)));

@@ -5,12 +5,12 @@ import {
   atLeast,
   type Comparison,
   interleaved,
-  medianOf,
   medianRatio,
-  round,
+  medians,
   type Sample,
 } from '../harness/comparison.js';
 import { type Bench, fill, msBetween } from '../harness/lab.js';
+import { runOne } from '../harness/shipped.js';
 import type { Sink } from '../harness/sink.js';
 
 const MIB = 1024 * 1024;
@@ -37,13 +37,8 @@ async function shipped(
   return { seconds: msBetween(begun, arrivals.at(-1)?.atNs ?? begun) / 1000, blobs };
 }
 
-async function ours(bench: Bench, sink: Sink): Promise<Child> {
-  bench.configure({
-    ports: { replica: sink.port },
-    journals: ['name: foo, path: fifo/foo, blobs: blob/, to: replica, interval: 1s'],
-  });
-  writeFileSync(bench.path('fifo', 'foo'), '');
-  return bench.ferry('run');
+function ours(bench: Bench, sink: Sink): Promise<Child> {
+  return runOne(bench, sink, ', blobs: blob/');
 }
 
 function binSsl(bench: Bench, sink: Sink): Child {
@@ -75,15 +70,7 @@ export const largeBlob: Comparison = {
     );
     const ratio = medianRatio(samples.ours, samples['bin/ssl'], 'MB/s');
     return {
-      tables: [
-        {
-          heads: ['', 'MB/s'],
-          rows: [
-            ['ours', round(medianOf(samples.ours, 'MB/s'))],
-            ['bin/ssl', round(medianOf(samples['bin/ssl'], 'MB/s'))],
-          ],
-        },
-      ],
+      tables: [medians(samples, ['MB/s'])],
       verdicts: [atLeast(`${bytes / MIB} MiB blob, against bin/ssl`, ratio, 1.5, 'x')],
     };
   },
@@ -128,15 +115,7 @@ export const smallBlobs: Comparison = {
       lab.say,
     );
     return {
-      tables: [
-        {
-          heads: ['', 'blobs/s'],
-          rows: (['ours', 'bin/ssl', 'bare client'] as const).map((name) => [
-            name,
-            round(medianOf(samples[name], 'blobs/s')),
-          ]),
-        },
-      ],
+      tables: [medians(samples, ['blobs/s'])],
       verdicts: [
         atLeast(
           `${many} blobs of 1 KiB, against bin/ssl`,

@@ -1,5 +1,5 @@
-import { freePort } from '../../chaos/freePort.js';
-import { atLeast, type Comparison, interleaved, medianOf, round } from '../harness/comparison.js';
+import { freePort } from '../../test/support/freePort.js';
+import { atLeast, type Comparison, interleaved, medianOf, medians } from '../harness/comparison.js';
 
 const RECORD_BYTES = 200;
 
@@ -39,14 +39,8 @@ export const captures: Comparison = {
       },
       lab.say,
     );
-    const figures = ['captures/s', 'commits/s'];
     return {
-      tables: [
-        {
-          heads: ['', ...figures],
-          rows: [[`${journals} journals`, ...figures.map((f) => round(medianOf(samples.ours, f)))]],
-        },
-      ],
+      tables: [medians({ [`${journals} journals`]: samples.ours }, ['captures/s', 'commits/s'])],
       verdicts: [
         atLeast(
           `captures of 200 bytes, ${journals} journals`,

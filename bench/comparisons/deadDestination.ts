@@ -1,5 +1,5 @@
-import { freePort } from '../../chaos/freePort.js';
-import { atMost, type Comparison, interleaved, medianOf, round } from '../harness/comparison.js';
+import { freePort } from '../../test/support/freePort.js';
+import { atMost, type Comparison, interleaved, medianOf, medians } from '../harness/comparison.js';
 import { msBetween } from '../harness/lab.js';
 
 const RECORD_BYTES = 200;
@@ -42,12 +42,7 @@ export const deadDestination: Comparison = {
     );
     const drained = medianOf(samples.ours, 'drained ms');
     return {
-      tables: [
-        {
-          heads: ['', 'drained ms', 'batches'],
-          rows: [[`${commits} commits`, round(drained), round(medianOf(samples.ours, 'batches'))]],
-        },
-      ],
+      tables: [medians({ [`${commits} commits`]: samples.ours }, ['drained ms', 'batches'])],
       verdicts: [atMost(`${commits} commits behind a dead destination`, drained, 1_000, ' ms')],
     };
   },

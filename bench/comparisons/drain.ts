@@ -1,6 +1,6 @@
-import { freePort } from '../../chaos/freePort.js';
+import { freePort } from '../../test/support/freePort.js';
 import { pileUp } from '../harness/backlog.js';
-import { atLeast, type Comparison, interleaved, medianOf, round } from '../harness/comparison.js';
+import { atLeast, type Comparison, interleaved, medianOf, medians } from '../harness/comparison.js';
 
 const DRAIN_MS = 300_000;
 
@@ -32,7 +32,7 @@ export const drain: Comparison = {
     );
     const rate = medianOf(samples.ours, 'batches/s');
     return {
-      tables: [{ heads: ['', 'batches/s'], rows: [[`${routes} routes`, round(rate)]] }],
+      tables: [medians({ [`${routes} routes`]: samples.ours }, ['batches/s'])],
       verdicts: [atLeast(`drain of ${routes} routes, without the wire`, rate, 3_000, '/s')],
     };
   },

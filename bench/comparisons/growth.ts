@@ -1,9 +1,9 @@
-import { writeFileSync } from 'node:fs';
-import { freePort } from '../../chaos/freePort.js';
+import { freePort } from '../../test/support/freePort.js';
 import { pileUp } from '../harness/backlog.js';
 import type { Comparison } from '../harness/comparison.js';
 import { round } from '../harness/comparison.js';
-import { type Bench, fill, msBetween } from '../harness/lab.js';
+import type { Bench } from '../harness/lab.js';
+import { runOne, secondsToShip } from '../harness/shipped.js';
 import type { Table } from '../harness/table.js';
 
 const DRAIN_MS = 600_000;
@@ -24,18 +24,7 @@ async function msPerBatch(bench: Bench, routes: number, perRoute: number): Promi
 /** Seconds from a journal of this size to the `T`. */
 async function secondsOf(bench: Bench, bytes: number): Promise<number> {
   const sink = await bench.sink();
-  writeFileSync(bench.path('fifo', 'foo'), '');
-  bench.configure({
-    ports: { replica: sink.port },
-    journals: ['name: foo, path: fifo/foo, to: replica, interval: 1s'],
-  });
-  const child = await bench.ferry('run');
-  child.signal('SIGSTOP');
-  await fill(bench.path('fifo', 'foo'), bytes);
-  const begun = process.hrtime.bigint();
-  child.signal('SIGCONT');
-  const [arrival] = await sink.until('it arrived', ({ length }) => length > 0, DRAIN_MS);
-  return msBetween(begun, arrival?.atNs ?? begun) / 1_000;
+  return secondsToShip(await runOne(bench, sink), sink, bench.path('fifo', 'foo'), bytes);
 }
 
 export const growth: Comparison = {

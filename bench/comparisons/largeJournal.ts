@@ -7,32 +7,24 @@ import {
   interleaved,
   medianOf,
   medianRatio,
-  round,
+  medians,
   type Sample,
 } from '../harness/comparison.js';
-import { type Bench, fill, msBetween } from '../harness/lab.js';
+import type { Bench } from '../harness/lab.js';
+import { runOne, secondsToShip } from '../harness/shipped.js';
 import type { Sink } from '../harness/sink.js';
 import { PeakPss } from '../harness/usage.js';
 
 const MIB = 1024 * 1024;
-const ARRIVAL_MS = 300_000;
 
-/** The shipper stands still while the journal is filled, so that both begin with all of it. */
 async function shipped(bench: Bench, bytes: number, shipper: Child, sink: Sink): Promise<Sample> {
-  shipper.signal('SIGSTOP');
-  await fill(bench.path('fifo', 'foo'), bytes);
   const peak = new PeakPss({ pids: [shipper.pid], stateDir: bench.stateDir });
-  const begun = process.hrtime.bigint();
-  shipper.signal('SIGCONT');
-  const [arrival] = await sink.until(
-    'the journal arrived',
-    (arrivals) => arrivals.length > 0,
-    ARRIVAL_MS,
-  );
-  const pssMib = peak.end();
-  const seconds = msBetween(begun, arrival?.atNs ?? begun) / 1000;
-  if (arrival?.bytes !== bytes) throw new Error(`${arrival?.bytes} bytes arrived, not ${bytes}`);
-  return { 'MB/s': bytes / 1e6 / seconds, 'peak PSS MiB': pssMib };
+  try {
+    const seconds = await secondsToShip(shipper, sink, bench.path('fifo', 'foo'), bytes);
+    return { 'MB/s': bytes / 1e6 / seconds, 'peak PSS MiB': peak.end() };
+  } finally {
+    peak.end();
+  }
 }
 
 export const largeJournal: Comparison = {
@@ -48,12 +40,7 @@ export const largeJournal: Comparison = {
         ours: () =>
           lab.measure(async (bench) => {
             const sink = await bench.sink();
-            writeFileSync(bench.path('fifo', 'foo'), '');
-            bench.configure({
-              ports: { replica: sink.port },
-              journals: ['name: foo, path: fifo/foo, to: replica, interval: 1s'],
-            });
-            return shipped(bench, bytes, await bench.ferry('run'), sink);
+            return shipped(bench, bytes, await runOne(bench, sink), sink);
           }),
         'bin/ssl': () =>
           lab.measure(async (bench) => {
@@ -65,13 +52,8 @@ export const largeJournal: Comparison = {
       lab.say,
     );
     const ratio = medianRatio(samples.ours, samples['bin/ssl'], 'MB/s');
-    const row = (name: 'ours' | 'bin/ssl'): string[] => [
-      name,
-      round(medianOf(samples[name], 'MB/s')),
-      round(medianOf(samples[name], 'peak PSS MiB')),
-    ];
     return {
-      tables: [{ heads: ['', 'MB/s', 'peak PSS MiB'], rows: [row('ours'), row('bin/ssl')] }],
+      tables: [medians(samples, ['MB/s', 'peak PSS MiB'])],
       verdicts: [
         atLeast(`${bytes / MIB} MiB journal, throughput against bin/ssl`, ratio, 1, 'x'),
         atMost(

@@ -6,11 +6,12 @@ import {
   type Comparison,
   interleaved,
   medianOf,
+  medians,
   quantile,
-  round,
   type Sample,
 } from '../harness/comparison.js';
 import { type Bench, msBetween } from '../harness/lab.js';
+import { runOne } from '../harness/shipped.js';
 import type { Sink } from '../harness/sink.js';
 
 const RECORD_BYTES = 200;
@@ -61,11 +62,7 @@ export const latency: Comparison = {
         ours: () =>
           lab.measure(async (bench) => {
             const sink = await bench.sink();
-            bench.configure({
-              ports: { replica: sink.port },
-              journals: ['name: foo, path: fifo/foo, to: replica, interval: 1s'],
-            });
-            await bench.ferry('run');
+            await runOne(bench, sink);
             return latencies(bench, sink, quick ? 20 : 300, PAUSE_MAX_MS.ours);
           }),
         'bin/ssl': () =>
@@ -79,15 +76,9 @@ export const latency: Comparison = {
       },
       lab.say,
     );
-    const heads = ['p50 ms', 'p99 ms', 'longest ms'];
-    const row = (name: 'ours' | 'bin/ssl', says: string): string[] => [
-      says,
-      ...heads.map((head) => round(medianOf(samples[name], head))),
-    ];
+    const figures = ['p50 ms', 'p99 ms', 'longest ms'];
     return {
-      tables: [
-        { heads: ['', ...heads], rows: [row('ours', 'ours'), row('bin/ssl', 'bin/ssl, each 1 s')] },
-      ],
+      tables: [medians({ ours: samples.ours, 'bin/ssl, each 1 s': samples['bin/ssl'] }, figures)],
       verdicts: [
         atMost('commit to `T`, p50', medianOf(samples.ours, 'p50 ms'), 8, ' ms'),
         atMost('commit to `T`, p99', medianOf(samples.ours, 'p99 ms'), 50, ' ms'),

@@ -6,7 +6,7 @@ import {
   interleaved,
   median,
   medianOf,
-  round,
+  medians,
   type Sample,
 } from '../harness/comparison.js';
 import { type Bench, fill } from '../harness/lab.js';
@@ -71,15 +71,7 @@ export const lockWait: Comparison = {
     );
     const ms = (name: keyof typeof samples): number => medianOf(samples[name], 'ms');
     return {
-      tables: [
-        {
-          heads: ['', 'ms'],
-          rows: (Object.keys(samples) as (keyof typeof samples)[]).map((name) => [
-            name,
-            round(ms(name)),
-          ]),
-        },
-      ],
+      tables: [medians(samples, ['ms'])],
       verdicts: [
         atMost(
           "the writer's longest wait beyond one `ftruncate`",

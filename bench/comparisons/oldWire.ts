@@ -3,9 +3,8 @@ import {
   atLeast,
   type Comparison,
   interleaved,
-  medianOf,
   medianRatio,
-  round,
+  medians,
   type Sample,
 } from '../harness/comparison.js';
 import { type Bench, msBetween } from '../harness/lab.js';
@@ -59,15 +58,7 @@ export const oldWire: Comparison = {
       lab.say,
     );
     return {
-      tables: [
-        {
-          heads: ['', 'batches/s'],
-          rows: (['ours', 'bare client'] as const).map((name) => [
-            name,
-            round(medianOf(samples[name], 'batches/s')),
-          ]),
-        },
-      ],
+      tables: [medians(samples, ['batches/s'])],
       verdicts: [
         atLeast(
           `${routes} routes over the old wire, against a bare client`,
@@ -97,15 +88,7 @@ export const workers: Comparison = {
       lab.say,
     );
     return {
-      tables: [
-        {
-          heads: ['worker processes', 'batches/s'],
-          rows: (['1', '2', '4'] as const).map((name) => [
-            name,
-            round(medianOf(samples[name], 'batches/s')),
-          ]),
-        },
-      ],
+      tables: [medians(samples, ['batches/s'], 'worker processes')],
       verdicts: [],
     };
   },

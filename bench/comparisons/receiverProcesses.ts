@@ -1,8 +1,8 @@
 import {
   type Comparison,
   interleaved,
-  medianOf,
   medianRatio,
+  medians,
   round,
   type Sample,
 } from '../harness/comparison.js';
@@ -55,15 +55,7 @@ export const receiverProcesses: Comparison = {
       'CPU of the receivers, cores',
     ];
     return {
-      tables: [
-        {
-          heads: ['processes', ...figures],
-          rows: (['one', 'two'] as const).map((name) => [
-            name,
-            ...figures.map((figure) => round(medianOf(samples[name], figure))),
-          ]),
-        },
-      ],
+      tables: [medians(samples, figures, 'processes')],
       verdicts: [],
       notes: [
         `Two processes against one: ${round(medianRatio(samples.two, samples.one, 'batches/s'))}x.`,

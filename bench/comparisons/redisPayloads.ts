@@ -1,10 +1,9 @@
 import { writeFileSync } from 'node:fs';
-import { atLeast, type Comparison, interleaved, medianOf, round } from '../harness/comparison.js';
-import { fill, msBetween } from '../harness/lab.js';
+import { atLeast, type Comparison, interleaved, medianOf, medians } from '../harness/comparison.js';
 import { startRedis } from '../harness/redis.js';
+import { secondsToShip } from '../harness/shipped.js';
 
 const MIB = 1024 * 1024;
-const ARRIVAL_MS = 300_000;
 
 export const redisPayloads: Comparison = {
   name: 'redis-payloads',
@@ -28,16 +27,8 @@ export const redisPayloads: Comparison = {
             });
             await bench.ferry('worker');
             const producer = await bench.ferry('producer');
-            producer.signal('SIGSTOP');
-            await fill(bench.path('fifo', 'foo'), bytes);
-            const begun = process.hrtime.bigint();
-            producer.signal('SIGCONT');
-            const [arrival] = await sink.until(
-              'the journal arrived',
-              ({ length }) => length > 0,
-              ARRIVAL_MS,
-            );
-            const seconds = msBetween(begun, arrival?.atNs ?? begun) / 1_000;
+            const journal = bench.path('fifo', 'foo');
+            const seconds = await secondsToShip(producer, sink, journal, bytes);
             return { 'MB/s': bytes / 1e6 / seconds };
           }),
       },
@@ -45,7 +36,7 @@ export const redisPayloads: Comparison = {
     );
     const rate = medianOf(samples.ours, 'MB/s');
     return {
-      tables: [{ heads: ['', 'MB/s'], rows: [[`${bytes / MIB} MiB`, round(rate)]] }],
+      tables: [medians({ [`${bytes / MIB} MiB`]: samples.ours }, ['MB/s'])],
       verdicts: [atLeast(`${bytes / MIB} MiB through Redis`, rate, 70, ' MB/s')],
     };
   },

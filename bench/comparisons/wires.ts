@@ -12,9 +12,8 @@ import {
   atLeast,
   type Comparison,
   interleaved,
-  medianOf,
   medianRatio,
-  round,
+  medians,
   type Sample,
 } from '../harness/comparison.js';
 import type { Bench } from '../harness/lab.js';
@@ -110,17 +109,8 @@ export const wires: Comparison = {
     );
     await Promise.all([h2.close(), connectionsSettled()]);
     const figures = ['batches/s', 'sender’s CPU, ms per batch', 'receiver’s CPU, ms per batch'];
-    const names = ['old wire', 'old wire, confirm: acked', 'HTTP/2'] as const;
     return {
-      tables: [
-        {
-          heads: ['', ...figures],
-          rows: names.map((name) => [
-            name,
-            ...figures.map((figure) => round(medianOf(samples[name], figure))),
-          ]),
-        },
-      ],
+      tables: [medians(samples, figures)],
       verdicts: [
         atLeast(
           `${routes} routes over HTTP/2, against the old wire`,

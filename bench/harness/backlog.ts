@@ -1,5 +1,5 @@
 import { Redis } from 'ioredis';
-import { freePort } from '../../chaos/freePort.js';
+import { freePort } from '../../test/support/freePort.js';
 import type { Bench, FerryOptions } from './lab.js';
 import { startRedis } from './redis.js';
 

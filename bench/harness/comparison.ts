@@ -26,6 +26,13 @@ export interface Outcome {
   notes?: string[];
 }
 
+/** A comparison that has been made, and what came of it. */
+export interface Measured {
+  comparison: Comparison;
+  rounds: number;
+  outcome: Outcome;
+}
+
 /** A figure beside what it should be. */
 export interface Verdict {
   what: string;
@@ -82,6 +89,19 @@ export function quantile(values: readonly number[], q: number): number {
 /** Median of one figure over the rounds. */
 export function medianOf(samples: readonly Sample[], figure: string): number {
   return median(samples.map((sample) => sample[figure] ?? Number.NaN));
+}
+
+/** A row per contender with the medians of its figures. */
+export function medians(
+  samples: Readonly<Record<string, readonly Sample[]>>,
+  figures: readonly string[],
+  head = '',
+): Table {
+  const rows = Object.entries(samples).map(([name, of]) => [
+    name,
+    ...figures.map((figure) => round(medianOf(of, figure))),
+  ]);
+  return { heads: [head, ...figures], rows };
 }
 
 /** Median of the ratios within each round: what both met alike falls out. */

@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { serverArguments } from '../../chaos/redis.js';
 import { findRedisServer } from '../../src/queue/embedded/findServer.js';
 import { ping } from '../../src/queue/embedded/ping.js';
 import type { Bench } from './lab.js';
@@ -11,19 +12,8 @@ export async function startRedis(bench: Bench): Promise<string> {
   const dir = bench.path('redis');
   mkdirSync(dir);
   const socket = bench.path('redis', 'redis.sock');
-  const settings: Record<string, string> = {
-    port: '0',
-    unixsocket: socket,
-    unixsocketperm: '600',
-    dir,
-    appendonly: 'yes',
-    appendfsync: 'always',
-    save: '',
-    'maxmemory-policy': 'noeviction',
-  };
   const { program, name } = await findRedisServer();
-  const args = Object.entries(settings).flatMap(([key, value]) => [`--${key}`, value]);
-  const child = bench.start('redis', program, args, name);
+  const child = bench.start('redis', program, serverArguments(dir, socket), name);
   const deadline = performance.now() + START_MS;
   while ((await ping(socket)) !== 'ready') {
     if (child.isOver || performance.now() > deadline) throw new Error('Redis does not answer');

@@ -1,11 +1,5 @@
-import type { Comparison, Outcome } from './comparison.js';
+import type { Measured } from './comparison.js';
 import { markdown } from './table.js';
-
-interface Measured {
-  comparison: Comparison;
-  rounds: number;
-  outcome: Outcome;
-}
 
 /** The page for the documentation. */
 export function report(

@@ -5,8 +5,9 @@ import { tryLock, unlock } from 'fs-native-extensions';
 import { type ProgressStream, progress, progressLine } from '../../src/cli/progress.js';
 import { Site, Writer } from '../e2e/site.js';
 import { failOnLeaks } from '../support/leaks.js';
-import { FERRY, start, startFerry, type TestProcess, until } from '../support/process.js';
+import { startFerry, until } from '../support/process.js';
 import { startTestRedis } from '../support/redis.js';
+import { onTerminal } from '../support/terminal.js';
 
 class Screen implements ProgressStream {
   isTTY: boolean;
@@ -135,12 +136,5 @@ describe('commands that take long', () => {
     assert.equal((await outer.end()).code, 0);
   });
 });
-
-/** `ferry` on a terminal of its own. */
-function onTerminal(args: string, cwd: string): TestProcess {
-  const command = `stty cols 100; echo pid=$$; exec '${process.execPath}' '${FERRY}' ${args}`;
-  const env = { TERM: 'xterm', SHELL: '/bin/sh' };
-  return start('script', ['-qfec', command, '/dev/null'], { cwd, env });
-}
 
 failOnLeaks();

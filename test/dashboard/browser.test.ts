@@ -4,9 +4,9 @@ import { test } from 'node:test';
 import type { Locator, Page } from 'playwright-core';
 import { hashPassword } from '../../src/common/password.js';
 import { Site, Writer } from '../e2e/site.js';
+import { freePort } from '../support/freePort.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { type TestProcess, until } from '../support/process.js';
-import { freePort } from '../support/redis.js';
 import { logIn, TestBrowser } from './browser.js';
 import { PASSWORD, portOf, withDashboard } from './client.js';
 

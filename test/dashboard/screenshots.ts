@@ -10,8 +10,8 @@ import type { Page } from 'playwright-core';
 import { hashPassword } from '../../src/common/password.js';
 import { Site, Writer } from '../e2e/site.js';
 import { tidyingIsOurs } from '../support/atEnd.js';
+import { freePort } from '../support/freePort.js';
 import { type TestProcess, until } from '../support/process.js';
-import { freePort } from '../support/redis.js';
 import { logIn, TestBrowser } from './browser.js';
 import { Client, PASSWORD, portOf, withDashboard } from './client.js';
 

@@ -10,7 +10,8 @@ import {
 import { Guesses } from '../../src/dashboard/guesses.js';
 import { Users } from '../../src/dashboard/users.js';
 import { failOnLeaks } from '../support/leaks.js';
-import { FERRY, runFerry, start, TestProcess, until } from '../support/process.js';
+import { FERRY, runFerry, TestProcess, until } from '../support/process.js';
+import { onTerminal } from '../support/terminal.js';
 
 failOnLeaks();
 
@@ -116,8 +117,7 @@ test('--hash-password prints a hash of what it reads, and nothing else', async (
 });
 
 test('--hash-password on a terminal ends when the input does', async () => {
-  const command = `${process.execPath} ${FERRY} dashboard --hash-password`;
-  const child = start('script', ['-qfec', command, '/dev/null']);
+  const child = onTerminal('dashboard --hash-password', '.');
   await until('it asks', () => child.stdout.includes('password: '));
   child.stdin.write('\x04');
   assert.equal((await child.end()).code, 2);

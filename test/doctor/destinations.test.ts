@@ -8,9 +8,9 @@ import { examine } from '../../src/operator/doctor/examination.js';
 import type { CheckResult } from '../../src/operator/doctor/report.js';
 import { atEnd } from '../support/atEnd.js';
 import { makeCerts, type TestCerts, testCerts } from '../support/certs.js';
+import { freePort } from '../support/freePort.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { until } from '../support/process.js';
-import { freePort } from '../support/redis.js';
 import { Patient, said } from './patient.js';
 
 const patient = await Patient.make();

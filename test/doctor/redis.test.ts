@@ -8,8 +8,9 @@ import { examine, Findings } from '../../src/operator/doctor/examination.js';
 import { redisExamination } from '../../src/operator/doctor/redis.js';
 import type { CheckResult } from '../../src/operator/doctor/report.js';
 import { makeCerts, testCerts } from '../support/certs.js';
+import { freePort } from '../support/freePort.js';
 import { failOnLeaks } from '../support/leaks.js';
-import { freePort, NEEDED_RIGHTS, startTestRedis } from '../support/redis.js';
+import { NEEDED_RIGHTS, startTestRedis } from '../support/redis.js';
 import { TestCluster } from '../support/redisCluster.js';
 import { of, Patient, said } from './patient.js';
 

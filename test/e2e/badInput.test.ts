@@ -3,9 +3,10 @@ import { readFileSync } from 'node:fs';
 import { chmod, mkdir, rm, unlink, writeFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import { createServer, type Server, type TLSSocket } from 'node:tls';
+import { freePort } from '../support/freePort.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { runFerry, until } from '../support/process.js';
-import { freePort, startTestRedis } from '../support/redis.js';
+import { startTestRedis } from '../support/redis.js';
 import { Site, Writer } from './site.js';
 
 const redis = await startTestRedis({ tcp: true });

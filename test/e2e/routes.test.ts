@@ -5,9 +5,10 @@ import { cp, mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import { Queue } from 'bullmq';
 import { Redis } from 'ioredis';
+import { freePort } from '../support/freePort.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { startFerry, until } from '../support/process.js';
-import { freePort, startTestRedis } from '../support/redis.js';
+import { startTestRedis } from '../support/redis.js';
 import { ARRIVAL_MS, announceBlob, Site, Writer } from './site.js';
 
 const redis = await startTestRedis({ tcp: true });

@@ -3,9 +3,10 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { CrashPoint } from '../../src/common/crashPoints.js';
+import { freePort } from '../support/freePort.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { runFerry, type TestProcess, until } from '../support/process.js';
-import { freePort, startTestRedis } from '../support/redis.js';
+import { startTestRedis } from '../support/redis.js';
 import { Site, Writer } from './site.js';
 
 failOnLeaks();

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync, statSync } from 'node:fs';
 import { describe, it } from 'node:test';
+import { freePort } from '../support/freePort.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { runFerry, until } from '../support/process.js';
-import { freePort } from '../support/redis.js';
 import { Site, Writer } from './site.js';
 
 failOnLeaks();

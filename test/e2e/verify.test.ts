@@ -4,9 +4,10 @@ import { describe, it } from 'node:test';
 import { Redis } from 'ioredis';
 import { Spool } from '../../src/producers/spool/spool.js';
 import type { ReceivedProof, SentProof } from '../../src/verify/report.js';
+import { freePort } from '../support/freePort.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { runFerry, until } from '../support/process.js';
-import { freePort, startTestRedis, type TestRedis } from '../support/redis.js';
+import { startTestRedis, type TestRedis } from '../support/redis.js';
 import { ARRIVAL_MS, Site, Writer } from './site.js';
 
 failOnLeaks();

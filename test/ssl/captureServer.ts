@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import type { TlsOptions } from 'node:tls';
 import { type ScriptedServer, type Seen, scriptedServer } from '../protocol/scriptedServer.js';
-import { freePort } from '../support/redis.js';
+import { freePort } from '../support/freePort.js';
 
 export interface CaptureServer {
   readonly port: number;

@@ -23,9 +23,10 @@ import type { BatchState, BatchStatus } from '../../src/status/batchReport.js';
 import { Site, Writer } from '../e2e/site.js';
 import { atEnd } from '../support/atEnd.js';
 import { testCerts } from '../support/certs.js';
+import { freePort } from '../support/freePort.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { FERRY, runFerry, start, until } from '../support/process.js';
-import { freePort, startTestRedis } from '../support/redis.js';
+import { startTestRedis } from '../support/redis.js';
 
 const redis = await startTestRedis();
 failOnLeaks();

@@ -7,6 +7,7 @@ import { Site, Writer } from '../e2e/site.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { FERRY, start, startFerry, type TestProcess, until } from '../support/process.js';
 import { startTestRedis } from '../support/redis.js';
+import { onTerminal } from '../support/terminal.js';
 
 const redis = await startTestRedis();
 failOnLeaks();
@@ -22,17 +23,13 @@ async function quietSite(): Promise<Site> {
   return site;
 }
 
-/** `ferry` on a terminal of its own, of a given size. */
-async function onTerminal(
+/** The terminal too, to change its size. */
+async function onWatched(
   site: Site,
   args: string,
-  { rows, columns }: { rows: number; columns: number },
+  size: { rows: number; columns: number },
 ): Promise<{ outer: TestProcess; pid: number; terminal: string }> {
-  const command = `stty rows ${rows} cols ${columns}; echo pid=$$; exec '${process.execPath}' '${FERRY}' ${args}`;
-  const outer = start('script', ['-qfec', command, '/dev/null'], {
-    cwd: site.dir,
-    env: { TERM: 'xterm', SHELL: '/bin/sh', NO_COLOR: undefined },
-  });
+  const outer = onTerminal(args, site.dir, size);
   const pid = Number(/pid=(\d+)/.exec(await outer.line(/pid=\d+/))?.[1]);
   return { outer, pid, terminal: readlinkSync(`/proc/${pid}/fd/1`) };
 }
@@ -44,7 +41,7 @@ describe('ferry status --watch', () => {
   it('redraws a terminal, follows its size, and leaves it as it was on q with exit code 0', async () => {
     const site = await quietSite();
     const size = { rows: 20, columns: 100 };
-    const { outer, terminal } = await onTerminal(site, 'status --watch 100ms', size);
+    const { outer, terminal } = await onWatched(site, 'status --watch 100ms', size);
     await until('it is drawn twice', () => outer.stdout.split('(q ends)').length > 2);
     assert.ok(outer.stdout.includes(ENTERED));
     assert.match(outer.stdout, /foo@a .*idle/);
@@ -62,7 +59,7 @@ describe('ferry status --watch', () => {
     it(`ends cleanly on ${signal}, on a terminal and on a pipe`, async () => {
       const site = await quietSite();
       const size = { rows: 20, columns: 100 };
-      const { outer, pid } = await onTerminal(site, 'status --watch', size);
+      const { outer, pid } = await onWatched(site, 'status --watch', size);
       await until('it is drawn', () => outer.stdout.includes('foo@a'));
       process.kill(pid, signal);
       assert.deepEqual(await outer.end(), { code: 0, signal: null });

@@ -1,8 +1,9 @@
-import { createConnection, createServer } from 'node:net';
+import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import { findRedisServer, type RedisServer } from '../../src/queue/embedded/findServer.js';
 import { ping } from '../../src/queue/embedded/ping.js';
 import { atEnd } from './atEnd.js';
+import { freePort } from './freePort.js';
 import { TestProcess, until } from './process.js';
 import { tempDir } from './tempDir.js';
 
@@ -175,18 +176,5 @@ export function redisCommand(socketPath: string, words: readonly string[]): Prom
       else resolve(first.startsWith('$') ? (second ?? '') : first.slice(1));
     });
     socket.on('close', () => reject(new Error(`Redis closed the connection: ${received}`)));
-  });
-}
-
-/** A loopback port that was free a moment ago. */
-export function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      const port = typeof address === 'object' && address !== null ? address.port : 0;
-      server.close(() => resolve(port));
-    });
   });
 }

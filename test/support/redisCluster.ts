@@ -1,7 +1,8 @@
 import { Redis } from 'ioredis';
 import { atEnd } from './atEnd.js';
+import { freePort } from './freePort.js';
 import { until } from './process.js';
-import { findTestServer, freePort, TestRedis } from './redis.js';
+import { findTestServer, TestRedis } from './redis.js';
 
 /** Long enough for a busy machine, short enough for a test: then a silent node counts as down. */
 const NODE_TIMEOUT_MS = 2_000;

@@ -4,8 +4,9 @@ import { join } from 'node:path';
 import { it } from 'node:test';
 import { createServer, type TLSSocket } from 'node:tls';
 import { testCerts } from '../../support/certs.js';
+import { freePort } from '../../support/freePort.js';
 import { start, type TestProcess, until } from '../../support/process.js';
-import { findTestServer, freePort, startTestRedis, type TestRedis } from '../../support/redis.js';
+import { findTestServer, startTestRedis, type TestRedis } from '../../support/redis.js';
 import { tempDir } from '../../support/tempDir.js';
 import { ARRIVAL_MS, Site, Writer } from '../site.js';
 
