@@ -1,9 +1,8 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { readdir, readlink, stat, symlink, unlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import type { Logger } from 'pino';
 import { crashPoint } from '../common/crashPoints.js';
+import { digestOfFile } from '../common/digest.js';
 import { describe, systemCode } from '../common/errors.js';
 import { nodeFileSystem } from '../common/fileSystem.js';
 import { routeName } from '../common/identity.js';
@@ -388,17 +387,9 @@ async function hasChanged(file: string, sent: readonly (BlobSent | null)[]): Pro
     if (was === null) return true; // nobody knows what was sent: send once more
     if (was.inode !== now.ino || was.bytes !== now.size || was.mtimeMs !== now.mtimeMs) return true;
     if (was.sha256 !== null) {
-      digest ??= await digestOf(file);
+      digest ??= (await digestOfFile(file)).sha256;
       if (digest !== was.sha256) return true;
     }
   }
   return false;
-}
-
-async function digestOf(file: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(file, { highWaterMark: 1024 * 1024 })) {
-    hash.update(chunk as Buffer);
-  }
-  return hash.digest('hex');
 }

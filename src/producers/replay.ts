@@ -1,6 +1,6 @@
-import { createHash } from 'node:crypto';
 import { audit } from '../common/audit.js';
 import { crashPoint } from '../common/crashPoints.js';
+import { digestOf } from '../common/digest.js';
 import { FerryError } from '../common/errors.js';
 import { routeName } from '../common/identity.js';
 import type { FerryConfig } from '../config/model.js';
@@ -249,14 +249,9 @@ export async function verifyReplay(
   for (let sequence = from; sequence <= to; sequence += 1) {
     const batch = await store.batch(sequence);
     if (batch === undefined) continue; // left out, and gone
-    const hash = createHash('sha256');
     const open = await store.open(sequence);
-    try {
-      for await (const chunk of open.read()) hash.update(chunk);
-    } finally {
-      await open.close();
-    }
-    if (hash.digest('hex') === batch.sha256) continue;
+    const { sha256 } = await digestOf(open.read()).finally(() => open.close());
+    if (sha256 === batch.sha256) continue;
     throw new FerryError('REPLAY_DAMAGED', `batch ${sequence} is damaged: ${open.path}`, {
       kind: 'storage',
       hint: `check the disk; a range that begins behind ${sequence} may still be whole`,

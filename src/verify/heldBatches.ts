@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { digestOf } from '../common/digest.js';
 import { FerryError } from '../common/errors.js';
 import { openSpoolBatch } from '../producers/spool/batchReader.js';
 import type { SpoolBatch, SpoolView } from '../producers/spool/types.js';
@@ -46,12 +46,7 @@ export async function compareBytes(
   try {
     const open = await openSpoolBatch(dir, batch.location, batch.bytes);
     try {
-      const hash = createHash('sha256');
-      for await (const chunk of open.read()) {
-        hash.update(chunk);
-        onBytes(chunk.length);
-      }
-      return hash.digest('hex') === batch.sha256 ? null : 'changed';
+      return (await digestOf(open.read(), onBytes)).sha256 === batch.sha256 ? null : 'changed';
     } finally {
       await open.close();
     }

@@ -1,5 +1,3 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import {
   copyFile,
   link,
@@ -13,6 +11,7 @@ import {
   unlink,
 } from 'node:fs/promises';
 import { dirname, join, relative, resolve } from 'node:path';
+import { digestOfFile } from '../common/digest.js';
 import { asError, FerryError, systemCode } from '../common/errors.js';
 import { nodeFileSystem } from '../common/fileSystem.js';
 import type { DirectoryDestination } from '../config/model.js';
@@ -243,11 +242,7 @@ async function linkCopy(
 /** Whether the file is there and holds the very bytes of the batch. */
 async function isCopy(path: string, batch: BatchJob): Promise<boolean> {
   if ((await sizeOf(path)) !== batch.bytes) return false;
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path, { highWaterMark: 1024 * 1024 })) {
-    hash.update(chunk as Buffer);
-  }
-  return hash.digest('hex') === batch.sha256;
+  return (await digestOfFile(path)).sha256 === batch.sha256;
 }
 
 async function sizeOf(path: string): Promise<number | null> {

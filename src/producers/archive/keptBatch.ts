@@ -1,7 +1,6 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { link, mkdir, open, rename, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { digestIfThere } from '../../common/digest.js';
 import { systemCode } from '../../common/errors.js';
 import { nodeFileSystem } from '../../common/fileSystem.js';
 import { batchName } from '../spool/load.js';
@@ -41,7 +40,7 @@ export async function keepBatch(
 
 /** @returns false: it was there already */
 async function placeBatch(spool: Spool, path: string, batch: SpoolBatch): Promise<boolean> {
-  const there = await digestOf(path);
+  const there = (await digestIfThere(path))?.sha256 ?? null;
   if (there === batch.sha256) return false;
   if (there !== null) await rename(path, aside(path, there));
   await putBatch(spool, path, batch, { sync: true });
@@ -95,16 +94,4 @@ async function copy(spool: Spool, batch: SpoolBatch, to: string, sync: boolean):
   } finally {
     await from.close();
   }
-}
-
-/** null: there is no such file. */
-async function digestOf(path: string): Promise<string | null> {
-  const hash = createHash('sha256');
-  try {
-    for await (const chunk of createReadStream(path)) hash.update(chunk as Buffer);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return null;
-    throw error;
-  }
-  return hash.digest('hex');
 }
