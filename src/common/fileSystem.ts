@@ -1,6 +1,6 @@
 import { constants, promises as fs } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
 import { trim } from 'fs-native-extensions';
+import { type OpenFile, openFile } from './openFile.js';
 
 /**
  * The calls through which durable data passes, the journal's included, so that a test can put a
@@ -8,7 +8,7 @@ import { trim } from 'fs-native-extensions';
  * `nodeFileSystem`.
  */
 export interface FileSystem {
-  open(path: string, flags: string | number, mode?: number): Promise<FileHandle>;
+  open(path: string, flags: string | number, mode?: number): Promise<OpenFile>;
   rename(from: string, to: string): Promise<void>;
   unlink(path: string): Promise<void>;
   mkdir(path: string, options: { recursive: true; mode: number }): Promise<string | undefined>;
@@ -16,11 +16,11 @@ export interface FileSystem {
   /** Makes the directory's entries durable: fsync on the directory itself. */
   syncDirectory(path: string): Promise<void>;
   /** Gives [offset, offset + length) back to the file system: it reads as zeros, the size stays. */
-  punchHole(handle: FileHandle, offset: number, length: number): Promise<void>;
+  punchHole(handle: OpenFile, offset: number, length: number): Promise<void>;
 }
 
 export const nodeFileSystem: FileSystem = {
-  open: (path, flags, mode) => fs.open(path, flags, mode),
+  open: openFile,
   rename: (from, to) => fs.rename(from, to),
   unlink: (path) => fs.unlink(path),
   mkdir: (path, options) => fs.mkdir(path, options),

@@ -1,5 +1,5 @@
-import { open } from 'node:fs/promises';
 import { FerryError } from '../common/errors.js';
+import { type OpenFile, openFile } from '../common/openFile.js';
 import type { FerryConfig } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
 import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
@@ -28,7 +28,7 @@ export async function sourceOfBatch(store: BatchStore, sequence: number): Promis
 
 /** A file as it is now: the length is fixed at open. The caller closes it. */
 export async function sourceOfFile(path: string): Promise<PayloadSource> {
-  const handle = await open(path, 'r');
+  const handle = await openFile(path, 'r');
   const { size, ino, mtimeMs } = await handle.stat();
   return {
     bytes: size,
@@ -40,7 +40,7 @@ export async function sourceOfFile(path: string): Promise<PayloadSource> {
 }
 
 async function readRange(
-  handle: Awaited<ReturnType<typeof open>>,
+  handle: OpenFile,
   position: number,
   bytes: number,
   path: string,

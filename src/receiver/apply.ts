@@ -8,6 +8,7 @@ import { crashPoint } from '../common/crashPoints.js';
 import { FerryError, systemCode } from '../common/errors.js';
 import type { FileSystem } from '../common/fileSystem.js';
 import type { ReceiverMeter } from '../common/meter.js';
+import type { OpenFile } from '../common/openFile.js';
 import { clearTrouble, noteTrouble } from './applyTrouble.js';
 import type { BatchStore } from './batchStore.js';
 import { writeFully } from './writing.js';
@@ -218,7 +219,7 @@ export class Applier {
     const { store, fs, app, command } = this.#options;
     const path = store.pathOf(number);
     const [program = '', ...args] = command;
-    let batch: FileHandle;
+    let batch: OpenFile;
     try {
       batch = await fs.open(path, constants.O_RDONLY);
     } catch (error) {

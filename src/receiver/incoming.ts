@@ -1,9 +1,9 @@
 import { createHash, type Hash, randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crashPoint } from '../common/crashPoints.js';
 import type { FileSystem } from '../common/fileSystem.js';
+import type { OpenFile } from '../common/openFile.js';
 import { writeFully } from './writing.js';
 
 /** Data is gathered up to this before it is written: TLS hands out 16 KiB at a time. */
@@ -38,7 +38,7 @@ export class Incoming {
   readonly name: string;
   readonly #fs: FileSystem;
   readonly #folder: string;
-  readonly #handle: FileHandle | null;
+  readonly #handle: OpenFile | null;
   readonly #hash: Hash = createHash('sha256');
   #gathered: Buffer[] = [];
   #gatheredBytes = 0;
@@ -48,7 +48,7 @@ export class Incoming {
   #open = true;
   #handedOver = false;
 
-  private constructor(fs: FileSystem, folder: string, name: string, handle: FileHandle | null) {
+  private constructor(fs: FileSystem, folder: string, name: string, handle: OpenFile | null) {
     this.#fs = fs;
     this.#folder = folder;
     this.name = name;

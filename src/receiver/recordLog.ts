@@ -1,9 +1,9 @@
 import { constants } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { FerryError } from '../common/errors.js';
 import type { FileSystem } from '../common/fileSystem.js';
+import type { OpenFile } from '../common/openFile.js';
 import { writeFully } from './writing.js';
 
 const READ_BYTES = 1024 * 1024;
@@ -25,12 +25,12 @@ const CRC_DIGITS = 8;
  */
 export class RecordLog<R> {
   readonly #path: string;
-  readonly #handle: FileHandle;
+  readonly #handle: OpenFile;
   /** Everything before this is durable. */
   #size: number;
   #broken: unknown = null;
 
-  private constructor(path: string, handle: FileHandle, size: number) {
+  private constructor(path: string, handle: OpenFile, size: number) {
     this.#path = path;
     this.#handle = handle;
     this.#size = size;
@@ -169,7 +169,7 @@ export interface RecordsRead<R> {
 }
 
 /** Every good line's records, in order. */
-async function* readFrames<R>(handle: FileHandle, path: string): AsyncGenerator<RecordsRead<R>> {
+async function* readFrames<R>(handle: OpenFile, path: string): AsyncGenerator<RecordsRead<R>> {
   let rest: Buffer = Buffer.alloc(0);
   let offset = 0;
   let torn = false;

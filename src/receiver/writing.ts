@@ -1,8 +1,8 @@
-import type { FileHandle } from 'node:fs/promises';
+import type { OpenFile } from '../common/openFile.js';
 
 /** Writes all buffers at `position`; `writev` alone may write less (a disk almost full). */
 export async function writeFully(
-  handle: FileHandle,
+  handle: OpenFile,
   buffers: readonly Buffer[],
   position: number,
 ): Promise<void> {

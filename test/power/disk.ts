@@ -7,9 +7,10 @@
  * began.
  */
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
-import { appendFile, type FileHandle } from 'node:fs/promises';
+import { appendFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { type FileSystem, nodeFileSystem } from '../../src/common/fileSystem.js';
+import type { OpenFile } from '../../src/common/openFile.js';
 
 /** A file or a directory. Directories keep their place for ever, so their path names them. */
 export type Node = { file: number } | { dir: string };
@@ -152,7 +153,7 @@ export class DiskProcess implements FileSystem {
   calls = 0;
   readonly #killAt: number | string;
   #dead = false;
-  readonly #files = new WeakMap<FileHandle, number>();
+  readonly #files = new WeakMap<OpenFile, number>();
 
   constructor(disk: Disk, killAt: number | string) {
     this.#disk = disk;
@@ -179,7 +180,7 @@ export class DiskProcess implements FileSystem {
     if (this.#dead) throw new Killed('the process is dead');
   }
 
-  async open(path: string, flags: string | number, mode?: number): Promise<FileHandle> {
+  async open(path: string, flags: string | number, mode?: number): Promise<OpenFile> {
     const before = this.#disk.node(path);
     const truncates = typeof flags === 'number' && (flags & 0o1000) !== 0 && before !== undefined;
     const creates = before === undefined && flags !== 'r' && flags !== 'r+' && flags !== 0;
@@ -246,11 +247,11 @@ export class DiskProcess implements FileSystem {
   }
 
   /** A sync of this file has failed. */
-  spoil(handle: FileHandle): void {
+  spoil(handle: OpenFile): void {
     this.#disk.begin({ is: 'spoil', file: this.#files.get(handle) ?? 0 })();
   }
 
-  async punchHole(handle: FileHandle, offset: number, length: number): Promise<void> {
+  async punchHole(handle: OpenFile, offset: number, length: number): Promise<void> {
     this.#alive(true);
     const file = this.#files.get(handle) ?? 0;
     const over = this.#disk.begin({ is: 'punch', file, offset, length });
@@ -258,8 +259,8 @@ export class DiskProcess implements FileSystem {
     over();
   }
 
-  #watch(handle: FileHandle, file: number): FileHandle {
-    const watched: FileHandle = new Proxy(handle, {
+  #watch(handle: OpenFile, file: number): OpenFile {
+    const watched: OpenFile = new Proxy(handle, {
       get: (target, property) => {
         switch (property) {
           case 'write':
@@ -295,7 +296,7 @@ export class DiskProcess implements FileSystem {
     return watched;
   }
 
-  async #write(target: FileHandle, file: number, all: readonly Buffer[], offset: number) {
+  async #write(target: OpenFile, file: number, all: readonly Buffer[], offset: number) {
     const whole = Buffer.concat(all);
     try {
       this.#alive(true);

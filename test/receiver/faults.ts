@@ -1,6 +1,6 @@
-import type { FileHandle } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type FileSystem, nodeFileSystem } from '../../src/common/fileSystem.js';
+import type { OpenFile } from '../../src/common/openFile.js';
 
 export type FaultyCall = 'writev' | 'sync' | 'datasync' | 'truncate' | 'rename' | 'syncDirectory';
 
@@ -33,7 +33,7 @@ export class FullDisk implements FileSystem {
     throw Object.assign(new Error(`ENOSPC: no space left on device, ${call}`), { code: 'ENOSPC' });
   }
 
-  #wrap(handle: FileHandle): FileHandle {
+  #wrap(handle: OpenFile): OpenFile {
     return new Proxy(handle, {
       get: (target, property) => {
         const value: unknown = Reflect.get(target, property, target);

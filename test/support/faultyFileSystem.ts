@@ -1,6 +1,7 @@
 /** A file system with a fault at one chosen call: the Nth write, sync, unlink... */
-import type { FileHandle } from 'node:fs/promises';
+
 import { type FileSystem, nodeFileSystem } from '../../src/common/fileSystem.js';
+import type { OpenFile } from '../../src/common/openFile.js';
 
 export const OPERATIONS = [
   'open',
@@ -38,13 +39,13 @@ export interface FaultyOptions {
   /** What the calls go to. Default: the real one. */
   inner?: FileSystem;
   /** A sync has failed: what it was to cover may be lost, and no later sync brings it back. */
-  onFailedSync?: (handle: FileHandle) => void;
+  onFailedSync?: (handle: OpenFile) => void;
 }
 
 export class FaultyFileSystem implements FileSystem {
   readonly #inner: FileSystem;
-  readonly #onFailedSync: (handle: FileHandle) => void;
-  readonly #handles = new WeakMap<FileHandle, FileHandle>();
+  readonly #onFailedSync: (handle: OpenFile) => void;
+  readonly #handles = new WeakMap<OpenFile, OpenFile>();
   #fault: Fault | undefined;
   /** Calls so far, by operation. */
   readonly calls = new Map<Operation, number>();
@@ -64,7 +65,7 @@ export class FaultyFileSystem implements FileSystem {
     this.calls.clear();
   }
 
-  async open(path: string, flags: string | number, mode?: number): Promise<FileHandle> {
+  async open(path: string, flags: string | number, mode?: number): Promise<OpenFile> {
     this.#pass('open');
     const handle = await this.#inner.open(path, flags, mode);
     this.openHandles += 1;
@@ -96,7 +97,7 @@ export class FaultyFileSystem implements FileSystem {
     await this.#inner.syncDirectory(path);
   }
 
-  async punchHole(handle: FileHandle, offset: number, length: number): Promise<void> {
+  async punchHole(handle: OpenFile, offset: number, length: number): Promise<void> {
     this.#pass('punchHole');
     await this.#inner.punchHole(this.#handles.get(handle) ?? handle, offset, length);
   }
@@ -116,7 +117,7 @@ export class FaultyFileSystem implements FileSystem {
     });
   }
 
-  async #write(target: FileHandle, data: Buffer, position: number) {
+  async #write(target: OpenFile, data: Buffer, position: number) {
     const pass = this.#pass('write');
     const length = pass === 'whole' ? data.length : Math.max(1, data.length >> 1);
     const { bytesWritten } = await target.write(data, 0, length, position);
@@ -126,8 +127,8 @@ export class FaultyFileSystem implements FileSystem {
     return { bytesWritten, buffer: data, buffers: [data] };
   }
 
-  #wrap(handle: FileHandle): FileHandle {
-    const wrapped: FileHandle = new Proxy(handle, {
+  #wrap(handle: OpenFile): OpenFile {
+    const wrapped: OpenFile = new Proxy(handle, {
       get: (target, property) => {
         switch (property) {
           case 'read':

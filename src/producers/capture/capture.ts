@@ -15,9 +15,10 @@
  * captures. Until then a power cut may bring captured bytes back, and the spool keeps them to
  * compare with.
  */
-import type { FileHandle } from 'node:fs/promises';
+
 import { crashPoint } from '../../common/crashPoints.js';
 import { asError } from '../../common/errors.js';
+import type { OpenFile } from '../../common/openFile.js';
 import { Semaphore } from '../../common/semaphore.js';
 import type { Spool } from '../spool/spool.js';
 import { holeOrCopy } from './compare.js';
@@ -204,7 +205,7 @@ export class JournalCapture {
 
   /** Copies without the lock until little is left. Owns `part` while it is at work. */
   async #precopy(
-    journal: FileHandle,
+    journal: OpenFile,
     given: PartFile | null,
     signal?: AbortSignal,
   ): Promise<PartFile> {
@@ -227,7 +228,7 @@ export class JournalCapture {
     });
   }
 
-  async #startPart(journal: FileHandle): Promise<PartFile> {
+  async #startPart(journal: OpenFile): Promise<PartFile> {
     const mark = this.#spool.trimMark;
     if (mark === null) return PartFile.create(this.#spool);
     const part = await PartFile.resume(this.#spool, mark.sequence, mark.bytes);
@@ -237,7 +238,7 @@ export class JournalCapture {
     throw changedWhileTrimmed(this.path, this.#spool.partPath(mark.sequence), mark.bytes);
   }
 
-  async #trim(journal: FileHandle, part: PartFile): Promise<void> {
+  async #trim(journal: OpenFile, part: PartFile): Promise<void> {
     const { ino } = await journal.stat();
     await releasePrefix(journal, part, this.#spool, ino, async () => {
       const stats = statOpened(journal.fd, this.path);
@@ -247,7 +248,7 @@ export class JournalCapture {
 
   /** Locks, checks, seals. Owns `part`, except when it answers `grown`. */
   async #hold(
-    journal: FileHandle,
+    journal: OpenFile,
     part: PartFile | null,
     notes: CaptureNote[],
     mayGrow: boolean,
@@ -289,7 +290,7 @@ export class JournalCapture {
   /** Under the lock: is it the file that was copied, and does it still hold the copied bytes? */
   async #notTheSame(
     size: number | undefined,
-    journal: FileHandle,
+    journal: OpenFile,
     part: PartFile | null,
   ): Promise<'replaced' | 'shrunk' | 'changed' | null> {
     let why: 'replaced' | 'shrunk' | 'changed' | null = null;

@@ -5,7 +5,7 @@
  * that was found behind a leftover, the leftover's image below `journalOffset`, then the batch.
  * The comparison goes through it blockwise and never holds more than two blocks.
  */
-import type { FileHandle } from 'node:fs/promises';
+import type { OpenFile } from '../../common/openFile.js';
 import { type OpenBatch, openSpoolBatch } from '../spool/batchReader.js';
 import { readFully } from '../spool/handles.js';
 import type { SpoolBatch } from '../spool/types.js';
@@ -44,7 +44,7 @@ interface Piece {
  * behind the image, something of it must be there, though: zeros alone could be theirs.
  */
 export async function compareWithImage(
-  journal: FileHandle,
+  journal: OpenFile,
   batch: SpoolBatch,
   source: ImageSource,
 ): Promise<Match> {
@@ -86,7 +86,7 @@ interface Found {
 
 /** Whether the journal holds the piece, or what is left of it; adds to `found`. */
 async function samePiece(
-  journal: FileHandle,
+  journal: OpenFile,
   { batch, start, end }: Piece,
   file: OpenBatch,
   mayBeTorn: boolean,
@@ -141,8 +141,8 @@ function imageOf(batch: SpoolBatch, source: ImageSource): Piece[] | undefined {
  * nothing else. True when that is so for [0, bytes).
  */
 export async function holeOrCopy(
-  journal: FileHandle,
-  copy: FileHandle,
+  journal: OpenFile,
+  copy: OpenFile,
   bytes: number,
 ): Promise<boolean> {
   const here = Buffer.allocUnsafe(BLOCK_BYTES);

@@ -1,13 +1,20 @@
 /** The journal as a file: opened for the lock, looked at by path and by descriptor. */
 import { constants, fstatSync, type Stats, statSync } from 'node:fs';
-import { type FileHandle, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { asError, FerryError, systemCode } from '../../common/errors.js';
 import type { FileSystem } from '../../common/fileSystem.js';
+import { Haste } from '../../common/haste.js';
+import type { OpenFile } from '../../common/openFile.js';
+
+const looks = new Haste();
 
 /** Size in bytes. Throws JOURNAL_MISSING, JOURNAL_NOT_READABLE, JOURNAL_NOT_A_FILE. */
 export async function journalSize(path: string): Promise<number> {
   try {
-    const stats = await stat(path);
+    const stats = await looks.run(
+      () => statSync(path),
+      () => stat(path),
+    );
     if (!stats.isFile()) throw notAFile(path);
     return stats.size;
   } catch (error) {
@@ -16,7 +23,7 @@ export async function journalSize(path: string): Promise<number> {
 }
 
 /** Opens for reading and writing: an exclusive lock needs a writable descriptor. */
-export async function openJournal(fileSystem: FileSystem, path: string): Promise<FileHandle> {
+export async function openJournal(fileSystem: FileSystem, path: string): Promise<OpenFile> {
   try {
     return await fileSystem.open(path, constants.O_RDWR);
   } catch (error) {

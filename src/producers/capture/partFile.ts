@@ -4,8 +4,8 @@
  */
 import { createHash, type Hash } from 'node:crypto';
 import { constants } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
 import { FerryError } from '../../common/errors.js';
+import type { OpenFile } from '../../common/openFile.js';
 import { readFully, writeAll } from '../spool/handles.js';
 import type { Spool } from '../spool/spool.js';
 
@@ -21,7 +21,7 @@ export class PartFile {
   /** Below this the journal may be a hole; this copy is the only one. */
   trimmed = 0;
   readonly #spool: Spool;
-  readonly #handle: FileHandle;
+  readonly #handle: OpenFile;
   /** Offset in the journal of the copy's first byte. */
   readonly #base: number;
   readonly #hash: Hash = createHash('sha256');
@@ -29,7 +29,7 @@ export class PartFile {
   #synced = 0;
   #named = false;
 
-  private constructor(spool: Spool, sequence: number, handle: FileHandle, base: number) {
+  private constructor(spool: Spool, sequence: number, handle: OpenFile, base: number) {
     this.#spool = spool;
     this.sequence = sequence;
     this.#handle = handle;
@@ -73,12 +73,12 @@ export class PartFile {
     return part;
   }
 
-  get handle(): FileHandle {
+  get handle(): OpenFile {
     return this.#handle;
   }
 
   /** Copies the journal's bytes up to `until` (an offset in the journal). */
-  async copyTo(journal: FileHandle, until: number, signal?: AbortSignal): Promise<void> {
+  async copyTo(journal: OpenFile, until: number, signal?: AbortSignal): Promise<void> {
     while (this.#base + this.copied < until) {
       signal?.throwIfAborted();
       const at = this.#base + this.copied;
@@ -108,7 +108,7 @@ export class PartFile {
   }
 
   /** First (behind a trimmed range) and last block of the copy equal the journal's. */
-  async matches(journal: FileHandle): Promise<boolean> {
+  async matches(journal: OpenFile): Promise<boolean> {
     const first = Math.min(this.trimmed, this.copied);
     const last = Math.max(first, this.copied - CHECK_BYTES);
     return (await this.#sameAt(journal, first)) && (await this.#sameAt(journal, last));
@@ -125,7 +125,7 @@ export class PartFile {
     this.#spool.notePartBytes(this.sequence, 0);
   }
 
-  async #sameAt(journal: FileHandle, offset: number): Promise<boolean> {
+  async #sameAt(journal: OpenFile, offset: number): Promise<boolean> {
     const length = Math.min(CHECK_BYTES, this.copied - offset);
     const here = Buffer.allocUnsafe(length);
     const there = Buffer.allocUnsafe(length);

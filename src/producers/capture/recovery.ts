@@ -11,7 +11,7 @@
  * What follows a leftover is sealed as the next batch in the same hold; then the journal is
  * emptied. No image there: the truncation had happened, and all that is there is new.
  */
-import type { FileHandle } from 'node:fs/promises';
+import type { OpenFile } from '../../common/openFile.js';
 import type { Spool } from '../spool/spool.js';
 import type { SpoolBatch } from '../spool/types.js';
 import { compareWithImage } from './compare.js';
@@ -58,7 +58,7 @@ function openSeals(spool: Spool): SpoolBatch[] {
 
 async function underLock(
   spool: Spool,
-  journal: FileHandle,
+  journal: OpenFile,
   path: string,
   lock: HeldLock,
   open: readonly SpoolBatch[],

@@ -5,9 +5,9 @@
 
 import { createHash } from 'node:crypto';
 import { fstatSync } from 'node:fs';
-import type { FileHandle } from 'node:fs/promises';
 import { crashPoint } from '../../common/crashPoints.js';
 import { FerryError } from '../../common/errors.js';
+import type { OpenFile } from '../../common/openFile.js';
 import { readFully } from '../spool/handles.js';
 import type { Spool } from '../spool/spool.js';
 import type { SpoolBatch } from '../spool/types.js';
@@ -22,7 +22,7 @@ const GROWN_ROUNDS_MAX = 8;
 
 export interface Hold {
   spool: Spool;
-  journal: FileHandle;
+  journal: OpenFile;
   path: string;
   lock: HeldLock;
   notes: CaptureNote[];

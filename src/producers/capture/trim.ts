@@ -7,8 +7,9 @@
  * shorter than the mark, and everything about older leftovers would be open again), mark durable,
  * punch. From the mark on the part file is the only copy of [0, mark) and is never dropped.
  */
-import type { FileHandle } from 'node:fs/promises';
+
 import { crashPoint } from '../../common/crashPoints.js';
+import type { OpenFile } from '../../common/openFile.js';
 import type { Spool } from '../spool/spool.js';
 import type { PartFile } from './partFile.js';
 
@@ -22,7 +23,7 @@ const ALIGN_BYTES = 64 * 1024;
  * Returns the new mark.
  */
 export async function releasePrefix(
-  journal: FileHandle,
+  journal: OpenFile,
   part: PartFile,
   spool: Spool,
   inode: number,

@@ -1,7 +1,7 @@
 /** Reading a batch's bytes: from the producer itself or from any process that sees its files. */
-import type { FileHandle } from 'node:fs/promises';
-import { open } from 'node:fs/promises';
+
 import { FerryError, systemCode } from '../../common/errors.js';
+import { type OpenFile, openFile } from '../../common/openFile.js';
 import { readFully } from './handles.js';
 import type { BatchLocation } from './types.js';
 
@@ -9,7 +9,7 @@ import type { BatchLocation } from './types.js';
 export const READ_BYTES = 512 * 1024;
 
 export interface OpenBatch {
-  readonly handle: FileHandle;
+  readonly handle: OpenFile;
   readonly path: string;
   /** Of the first payload byte. */
   readonly offset: number;
@@ -35,9 +35,9 @@ export async function openSpoolBatch(
   bytes: number,
 ): Promise<OpenBatch> {
   const path = `${dir}/${location.file}`;
-  let handle: FileHandle;
+  let handle: OpenFile;
   try {
-    handle = await open(path, 'r');
+    handle = await openFile(path, 'r');
   } catch (error) {
     if (systemCode(error) !== 'ENOENT') throw error;
     throw new FerryError('BATCH_GONE', `${path} is no longer in the spool`, {
@@ -63,7 +63,7 @@ export async function openSpoolBatch(
 }
 
 async function* readPayload(
-  handle: FileHandle,
+  handle: OpenFile,
   path: string,
   offset: number,
   bytes: number,

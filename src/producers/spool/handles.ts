@@ -2,7 +2,7 @@
  * A bound on open log files: with 10,000 journals not every log can keep one. The logs that wrote
  * last keep theirs; the others open the file again when they next have something to say.
  */
-import type { FileHandle } from 'node:fs/promises';
+import type { OpenFile } from '../../common/openFile.js';
 
 /** Too few costs an open and a close per append, too many costs descriptors (limit 1024 at some). */
 export const OPEN_LOGS_MAX = 200;
@@ -32,7 +32,7 @@ export function forgetHandle(owner: HandleOwner): void {
 }
 
 /** Writes all of `data` at `position`; a short write is continued, never taken for success. */
-export async function writeAll(handle: FileHandle, data: Buffer, position: number): Promise<void> {
+export async function writeAll(handle: OpenFile, data: Buffer, position: number): Promise<void> {
   let done = 0;
   while (done < data.length) {
     const { bytesWritten } = await handle.write(data, done, data.length - done, position + done);
@@ -43,7 +43,7 @@ export async function writeAll(handle: FileHandle, data: Buffer, position: numbe
 
 /** Reads [position, position + length) into `into`; fewer bytes only where the file ends. */
 export async function readFully(
-  handle: FileHandle,
+  handle: OpenFile,
   into: Buffer,
   length: number,
   position: number,

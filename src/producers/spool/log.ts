@@ -13,11 +13,12 @@
  * A new segment that could not be finished is removed, durably; until that has worked nothing
  * may be appended to the old one, for a reader would believe the newer checkpoint.
  */
-import type { FileHandle } from 'node:fs/promises';
+
 import { dirname } from 'node:path';
 import { crashPoint } from '../../common/crashPoints.js';
 import { asError, FerryError, systemCode } from '../../common/errors.js';
 import type { FileSystem } from '../../common/fileSystem.js';
+import type { OpenFile } from '../../common/openFile.js';
 import { Semaphore } from '../../common/semaphore.js';
 import type { Fact } from './facts.js';
 import { forgetHandle, type HandleOwner, touchHandle, writeAll } from './handles.js';
@@ -65,7 +66,7 @@ export class SegmentLog implements HandleOwner {
   #suspect = false;
   #rollAt: number;
   #inlineBytes: number;
-  #handle: FileHandle | undefined;
+  #handle: OpenFile | undefined;
   #queue: Waiter[] = [];
   #pumping: Promise<void> | undefined;
   #closed = false;
@@ -264,7 +265,7 @@ export class SegmentLog implements HandleOwner {
     const name = segmentName(next);
     const path = `${this.#dir}/${name}`;
     const record = encodeRecord(this.#state.checkpoint(), null, 0);
-    let handle: FileHandle | undefined;
+    let handle: OpenFile | undefined;
     try {
       handle = await this.#fileSystem.open(path, 'wx', 0o600);
       await writeAll(handle, record, 0);
@@ -288,7 +289,7 @@ export class SegmentLog implements HandleOwner {
     crashPoint('spool.rolled');
   }
 
-  async #removeUnfinished(path: string, handle: FileHandle | undefined): Promise<void> {
+  async #removeUnfinished(path: string, handle: OpenFile | undefined): Promise<void> {
     try {
       await handle?.close();
       await this.#fileSystem.unlink(path).catch((error: unknown) => {
@@ -300,7 +301,7 @@ export class SegmentLog implements HandleOwner {
     }
   }
 
-  async #open(): Promise<FileHandle> {
+  async #open(): Promise<OpenFile> {
     this.#handle ??= await this.#fileSystem.open(`${this.#dir}/${this.currentFile}`, 'r+');
     return this.#handle;
   }

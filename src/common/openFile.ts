@@ -1,0 +1,180 @@
+import {
+  close,
+  closeSync,
+  constants,
+  fdatasync,
+  fstat,
+  fstatSync,
+  fsync,
+  ftruncate,
+  ftruncateSync,
+  open,
+  openSync,
+  read,
+  readSync,
+  type Stats,
+  write,
+  writeSync,
+  writev,
+} from 'node:fs';
+import { promisify } from 'node:util';
+import { Haste } from './haste.js';
+
+/** An open file as the product uses it: `FileHandle` of Node has all of this, and more. */
+export interface OpenFile {
+  readonly fd: number;
+  read(
+    into: Buffer,
+    from: number,
+    length: number,
+    position: number,
+  ): Promise<{ bytesRead: number; buffer: Buffer }>;
+  write(
+    data: Buffer,
+    from: number,
+    length: number,
+    position: number,
+  ): Promise<{ bytesWritten: number }>;
+  writev(all: readonly Buffer[], position: number): Promise<{ bytesWritten: number }>;
+  /** @param size default 0 */
+  truncate(size?: number): Promise<void>;
+  sync(): Promise<void>;
+  datasync(): Promise<void>;
+  stat(): Promise<Stats>;
+  close(): Promise<void>;
+}
+
+/** Up to so many bytes are read or written at once: a copy that takes less than the way around it. */
+const TINY_BYTES = 64 * 1024;
+
+/** Up to this size a file is cut, and one that is gone is freed, within some 100 us. */
+const SMALL_FILE_BYTES = 1024 * 1024;
+
+const haste = new Haste();
+
+const opened = promisify(open);
+const closed = promisify(close);
+const synced = promisify(fsync);
+const dataSynced = promisify(fdatasync);
+const looked = promisify(fstat);
+const cut = promisify(ftruncate);
+
+/**
+ * Opens a file whose tiny calls are made at once while its disk is quick (see `Haste`), and through
+ * the thread pool otherwise. Syncs and large calls always go there. One call after the other: it
+ * has no queue of its own.
+ *
+ * @param flags as `fs.open` has them
+ */
+export async function openFile(
+  path: string,
+  flags: string | number,
+  mode?: number,
+): Promise<OpenFile> {
+  const patiently = () => opened(path, flags, mode);
+  // What it held is freed, which takes time with its size.
+  const empties =
+    typeof flags === 'string' ? flags.startsWith('w') : (flags & constants.O_TRUNC) !== 0;
+  const fd = empties
+    ? await patiently()
+    : await haste.run(() => openSync(path, flags, mode), patiently);
+  return new QuickFile(fd);
+}
+
+class QuickFile implements OpenFile {
+  #fd: number;
+  /** Something far behind its beginning was read or written. */
+  #isLarge = false;
+
+  constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  /** -1 when it is closed: a number that is used again must not be written to. */
+  get fd(): number {
+    return this.#fd;
+  }
+
+  async read(into: Buffer, from: number, length: number, position: number) {
+    const { fd } = this;
+    const patiently = () =>
+      new Promise<number>((resolve, reject) => {
+        read(fd, into, from, length, position, (error, bytes) =>
+          error === null ? resolve(bytes) : reject(error),
+        );
+      });
+    const bytesRead = this.#isTiny(position, length)
+      ? await haste.run(() => readSync(fd, into, from, length, position), patiently)
+      : await patiently();
+    return { bytesRead, buffer: into };
+  }
+
+  async write(data: Buffer, from: number, length: number, position: number) {
+    const { fd } = this;
+    const patiently = () =>
+      new Promise<number>((resolve, reject) => {
+        write(fd, data, from, length, position, (error, bytes) =>
+          error === null ? resolve(bytes) : reject(error),
+        );
+      });
+    const bytesWritten = this.#isTiny(position, length)
+      ? await haste.run(() => writeSync(fd, data, from, length, position), patiently)
+      : await patiently();
+    return { bytesWritten };
+  }
+
+  async writev(all: readonly Buffer[], position: number) {
+    const [only] = all;
+    if (all.length === 1 && only !== undefined) return this.write(only, 0, only.length, position);
+    const { fd } = this;
+    this.#isLarge = true;
+    const bytesWritten = await new Promise<number>((resolve, reject) => {
+      writev(fd, all, position, (error, bytes) =>
+        error === null ? resolve(bytes) : reject(error),
+      );
+    });
+    return { bytesWritten };
+  }
+
+  async truncate(size = 0): Promise<void> {
+    const { fd } = this;
+    await haste.run(
+      () => (fstatSync(fd).size > SMALL_FILE_BYTES ? cut(fd, size) : ftruncateSync(fd, size)),
+      () => cut(fd, size),
+    );
+  }
+
+  sync(): Promise<void> {
+    return synced(this.fd);
+  }
+
+  datasync(): Promise<void> {
+    return dataSynced(this.fd);
+  }
+
+  async stat(): Promise<Stats> {
+    const { fd } = this;
+    return haste.run(
+      () => fstatSync(fd),
+      () => looked(fd),
+    );
+  }
+
+  async close(): Promise<void> {
+    const { fd } = this;
+    if (fd < 0) return;
+    this.#fd = -1;
+    // Whoever closes the last name of a large file waits until its blocks are free.
+    if (this.#isLarge) await closed(fd);
+    else
+      await haste.run(
+        () => closeSync(fd),
+        () => closed(fd),
+      );
+  }
+
+  #isTiny(position: number, length: number): boolean {
+    if (position + length > SMALL_FILE_BYTES) this.#isLarge = true;
+    return length <= TINY_BYTES;
+  }
+}
