@@ -2,7 +2,6 @@ import { createInterface } from 'node:readline/promises';
 import { Command, InvalidArgumentError } from 'commander';
 import { FerryError } from '../common/errors.js';
 import { whereKnown } from '../operator/routeNames.js';
-import { applyVerdict } from '../operator/verdicts.js';
 import type { ReplayAsk, Replayed } from '../queue/asks.js';
 import { operated } from '../ssl/daemons.js';
 import { formatBytes } from './format.js';
@@ -50,6 +49,7 @@ async function retry(
   options: ReplayOptions,
 ): Promise<void> {
   const { configs } = await operated(options.config);
+  const { applyVerdict } = await import('../operator/verdicts.js');
   const log = commandLogger(options);
   const routes = await whereKnown(configs, (config) =>
     applyVerdict(config, log, 'replay', pattern, seq === undefined ? {} : { sequence: seq }),

@@ -1,6 +1,5 @@
 import { Command } from 'commander';
 import { whereKnown } from '../operator/routeNames.js';
-import { applyVerdict } from '../operator/verdicts.js';
 import { operated } from '../ssl/daemons.js';
 import { commandLogger, type GlobalOptions } from './options.js';
 import { whileWaiting } from './progress.js';
@@ -22,6 +21,8 @@ function verdictCommand(kind: 'pause' | 'resume', description: string, done: str
     .action(async (pattern: string, _options: unknown, command: Command) => {
       const options = command.optsWithGlobals<GlobalOptions>();
       const { configs } = await operated(options.config);
+      // Loaded only now: `ferry --help` and the other commands need no queue.
+      const { applyVerdict } = await import('../operator/verdicts.js');
       const log = commandLogger(options);
       const routes = await whileWaiting(
         'waiting for Redis',

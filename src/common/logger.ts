@@ -1,3 +1,4 @@
+import { createRequire } from 'node:module';
 import {
   type DestinationStream,
   type LogFn,
@@ -6,7 +7,6 @@ import {
   pino,
   stdSerializers,
 } from 'pino';
-import pretty from 'pino-pretty';
 import { FerryError } from './errors.js';
 import { maskUrls } from './maskUrls.js';
 
@@ -101,6 +101,8 @@ export function createLogger(settings: LoggerSettings): Logger {
         : destination,
     );
   }
+  // Loaded only here: nobody but a reader at a terminal needs it.
+  const pretty = createRequire(import.meta.url)('pino-pretty') as typeof import('pino-pretty');
   const stream = pretty({
     colorize: settings.color,
     translateTime: 'SYS:HH:MM:ss.l',

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { Redis, type RedisOptions } from 'ioredis';
 import { FerryError } from '../common/errors.js';
 import type { RedisConfig } from '../config/model.js';
+import { Redis, type RedisOptions } from './ioredis.js';
 import { Keys } from './keys.js';
 import { slotConnector } from './slotConnector.js';
 

@@ -1,6 +1,6 @@
-import { Job, type JobsOptions, Queue } from 'bullmq';
 import type { Logger } from 'pino';
 import { connectBullMq } from './bullConnection.js';
+import { Job, type JobsOptions, Queue } from './bullmq.js';
 import type { RedisClient, RedisTarget } from './connection.js';
 import { type BatchJob, type BlobJob, blobKey } from './jobs.js';
 import { BATCH_QUEUE, BLOB_QUEUE, batchJobId, blobJobId, type Keys } from './keys.js';

@@ -1,7 +1,7 @@
 import { createConnection, type NetConnectOpts } from 'node:net';
 import { type ConnectionOptions, connect as connectTls } from 'node:tls';
-import { AbstractConnector, Redis, type RedisOptions } from 'ioredis';
 import { asError, FerryError } from '../common/errors.js';
+import { AbstractConnector, Redis, type RedisOptions } from './ioredis.js';
 
 export interface ClusterNode {
   host: string;

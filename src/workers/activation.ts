@@ -1,7 +1,7 @@
-import { DelayedError, type Job } from 'bullmq';
 import type { Logger } from 'pino';
 import { FerryError } from '../common/errors.js';
 import type { Meter } from '../common/meter.js';
+import { DelayedError, type Job } from '../queue/bullmq.js';
 import type { JobQueues } from '../queue/jobQueues.js';
 import type { RouteOrder } from '../queue/routeOrder.js';
 import type { Complaints } from './complaints.js';

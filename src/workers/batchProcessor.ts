@@ -1,7 +1,7 @@
-import { DelayedError, type Job, UnrecoverableError } from 'bullmq';
 import { type Chain, extended } from '../common/chain.js';
 import { crashPoint } from '../common/crashPoints.js';
 import type { DestinationConfig } from '../config/model.js';
+import { DelayedError, type Job, UnrecoverableError } from '../queue/bullmq.js';
 import { PARK_MS } from '../queue/jobQueues.js';
 import type { BatchJob } from '../queue/jobs.js';
 import { type BeginAnswer, LEASE_MS } from '../queue/routeOrder.js';

@@ -1,6 +1,6 @@
-import { DelayedError, type Job } from 'bullmq';
 import { crashPoint } from '../common/crashPoints.js';
 import type { DestinationConfig } from '../config/model.js';
+import { DelayedError, type Job } from '../queue/bullmq.js';
 import { PARK_MS } from '../queue/jobQueues.js';
 import type { BlobJob } from '../queue/jobs.js';
 import { LEASE_MS } from '../queue/routeOrder.js';

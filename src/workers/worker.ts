@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import { type Job, Worker } from 'bullmq';
 import type { Logger } from 'pino';
 import type { ReadyCheck, Role, RoleContext } from '../common/role.js';
 import type { DestinationConfig, FerryConfig } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
 import { connectBullMq } from '../queue/bullConnection.js';
+import { type Job, Worker } from '../queue/bullmq.js';
 import type { RedisClient } from '../queue/connection.js';
 import type { BatchJob, BlobJob } from '../queue/jobs.js';
 import { BATCH_QUEUE, BLOB_QUEUE } from '../queue/keys.js';
