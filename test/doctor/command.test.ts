@@ -8,6 +8,7 @@ import { Site, Writer } from '../e2e/site.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { FERRY, type Result, runFerry, start, startFerry } from '../support/process.js';
 import { KEY_TEXT, Patient, said } from './patient.js';
+import { canBeStranger, ferryAsStranger } from './stranger.js';
 
 failOnLeaks();
 
@@ -117,14 +118,13 @@ describe('ferry doctor', () => {
   it('tells another user what he may not do, and leaves nothing of his behind', async () => {
     const patient = await Patient.make();
     await patient.configure({ receiver: '' });
-    const isRoot = process.getuid?.() === 0;
     chmodSync(patient.dir, 0o755);
     chmodSync(patient.path('ferry.yaml'), 0o644);
     // Root sees what a stranger sees only as a stranger; others take their own rights away.
-    const shut = isRoot ? [] : ['state', 'fifo/foo', 'blob', 'key'];
+    const shut = canBeStranger ? [] : ['state', 'fifo/foo', 'blob', 'key'];
     for (const name of shut) chmodSync(patient.path(name), 0);
-    const stranger = isRoot ? ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups'] : [];
-    const [program = '', ...args] = [...stranger, process.execPath, FERRY, 'doctor', '--json'];
+    const ferry = canBeStranger ? ferryAsStranger() : [process.execPath, FERRY];
+    const [program = '', ...args] = [...ferry, 'doctor', '--json'];
     const child = start(program, args, { cwd: patient.dir });
     child.stdin.end();
     const { code } = await child.end();

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createServer as createTcpServer, type Server, type Socket } from 'node:net';
+import { createServer as createTcpServer, type Server } from 'node:net';
 import { describe, it } from 'node:test';
 import { createServer } from 'node:tls';
 import { destinationExaminations } from '../../src/operator/doctor/destinations.js';
@@ -11,6 +11,7 @@ import { makeCerts, type TestCerts, testCerts } from '../support/certs.js';
 import { freePort } from '../support/freePort.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { until } from '../support/process.js';
+import { closer, listen } from '../support/servers.js';
 import { Patient, said } from './patient.js';
 
 const patient = await Patient.make();
@@ -38,21 +39,13 @@ async function serve(certs: TestCerts): Promise<Seen> {
     });
     socket.on('error', () => undefined);
   });
-  seen.port = await listen(server);
+  seen.port = await open(server);
   return seen;
 }
 
-async function listen(server: Server): Promise<number> {
-  const sockets = new Set<Socket>();
-  server.on('connection', (socket: Socket) => sockets.add(socket));
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  atEnd(async () => {
-    for (const socket of sockets) socket.destroy();
-    await new Promise((resolve) => server.close(resolve));
-  });
-  const address = server.address();
-  assert.ok(typeof address === 'object' && address !== null);
-  return address.port;
+function open(server: Server): Promise<number> {
+  atEnd(closer(server));
+  return listen(server);
 }
 
 function look(fields: string, more = ''): Promise<CheckResult[]> {
@@ -157,7 +150,7 @@ describe('ferry doctor looks at destinations', () => {
 
   it('and says whether one that is to speak HTTP/2 does', async () => {
     const { port } = await serve(good);
-    const h2 = await listen(
+    const h2 = await open(
       createServer({ cert: good.cert, key: good.key, ALPNProtocols: ['h2'] }, (socket) => {
         socket.on('error', () => undefined).resume();
       }),

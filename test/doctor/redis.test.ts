@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
-import { createServer, type Socket } from 'node:net';
+import { createServer } from 'node:net';
 import { after, describe, it } from 'node:test';
 import { judgeClock } from '../../src/operator/doctor/clock.js';
 import { examine, Findings } from '../../src/operator/doctor/examination.js';
@@ -12,6 +12,7 @@ import { freePort } from '../support/freePort.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { NEEDED_RIGHTS, startTestRedis } from '../support/redis.js';
 import { TestCluster } from '../support/redisCluster.js';
+import { closer, listen } from '../support/servers.js';
 import { of, Patient, said } from './patient.js';
 
 const patient = await Patient.make();
@@ -135,17 +136,14 @@ describe('ferry doctor looks at Redis', () => {
   });
 
   it('and gives up one that takes the connection and says nothing', async () => {
-    const sockets = new Set<Socket>();
-    const silent = createServer((socket) => void sockets.add(socket));
-    await new Promise<void>((resolve) => silent.listen(0, '127.0.0.1', resolve));
-    const address = silent.address();
-    assert.ok(typeof address === 'object' && address !== null);
+    const silent = createServer();
+    const close = closer(silent);
+    const port = await listen(silent);
     const patience = { eachMs: 400, allMs: 10_000 };
-    const config = patient.config({ redis: `redis://127.0.0.1:${address.port}` });
+    const config = patient.config({ redis: `redis://127.0.0.1:${port}` });
     const results = await examine([redisExamination(config)], patience);
     assert.match(said(results, 'redis'), /^fail: no answer within/);
-    for (const socket of sockets) socket.destroy();
-    await new Promise((resolve) => silent.close(resolve));
+    await close();
   });
 
   it('and tells a replica from its primary, whose lack of a safeguard it names', async () => {

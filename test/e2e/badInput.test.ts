@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { chmod, mkdir, rm, unlink, writeFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
-import { createServer, type Server, type TLSSocket } from 'node:tls';
+import { createServer, type TLSSocket } from 'node:tls';
 import { freePort } from '../support/freePort.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { runFerry, until } from '../support/process.js';
 import { startTestRedis } from '../support/redis.js';
+import { closer, listen } from '../support/servers.js';
 import { Site, Writer } from './site.js';
 
 const redis = await startTestRedis({ tcp: true });
@@ -17,14 +18,11 @@ async function wrongServer(
   site: Site,
   onData: (socket: TLSSocket, seen: Buffer) => void,
 ): Promise<{ port: number; close(): Promise<void> }> {
-  const sockets = new Set<TLSSocket>();
-  const server: Server = createServer(
+  const server = createServer(
     { cert: readFileSync(site.path('cert.pem')), key: readFileSync(site.path('cert.key')) },
     (socket) => {
-      sockets.add(socket);
       let seen = Buffer.alloc(0);
       socket.on('error', () => undefined);
-      socket.on('close', () => sockets.delete(socket));
       socket.on('data', (chunk: Buffer) => {
         seen = Buffer.concat([seen, chunk]);
         onData(socket, seen);
@@ -32,15 +30,8 @@ async function wrongServer(
     },
   );
   server.on('tlsClientError', () => undefined);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  return {
-    port: typeof address === 'object' && address !== null ? address.port : 0,
-    async close() {
-      for (const socket of sockets) socket.destroy();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
+  const close = closer(server);
+  return { port: await listen(server), close };
 }
 
 interface Case {

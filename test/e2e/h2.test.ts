@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
-import { type AddressInfo, connect, createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { pipeline } from 'node:stream';
 import { describe, it } from 'node:test';
 import type { CrashPoint } from '../../src/common/crashPoints.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { until } from '../support/process.js';
+import { closer, listen } from '../support/servers.js';
 import { killAndCompare } from './crashScenario.js';
 import { ARRIVAL_MS, announceBlob, Site, Writer } from './site.js';
 
@@ -26,22 +26,21 @@ const POINTS: readonly (readonly ['sender' | 'receiver', CrashPoint])[] = [
 /** Hands on what comes, and counts the connections. */
 async function countingProxy(
   to: number,
-): Promise<{ port: number; readonly connections: number; stop(): void }> {
+): Promise<{ port: number; readonly connections: number; stop(): Promise<void> }> {
   let connections = 0;
   const server = createServer((front) => {
     connections += 1;
     const back = connect(to, '127.0.0.1');
     pipeline(front, back, front, () => undefined);
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
+  const stop = closer(server);
+  const port = await listen(server);
   return {
     port,
     get connections() {
       return connections;
     },
-    stop: () => server.close(),
+    stop,
   };
 }
 
@@ -79,7 +78,7 @@ describe('ferry run over HTTP/2', () => {
     assert.deepEqual(await ferry.kill('SIGTERM', 10_000), { code: 0, signal: null });
     assert.ok(!ferry.output.includes(site.keyText.trim()), 'no key text in the log');
     assert.deepEqual(await receiver.process.kill('SIGTERM', 10_000), { code: 0, signal: null });
-    counter.stop();
+    await counter.stop();
   });
 
   it('goes on where the old wire was, and over a new connection when the receiver was restarted', async () => {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import { createServer, type TLSSocket } from 'node:tls';
+import { createServer } from 'node:tls';
 import { failOnLeaks } from '../support/leaks.js';
 import { until } from '../support/process.js';
 import { startTestRedis } from '../support/redis.js';
+import { closer, listen } from '../support/servers.js';
 import { ARRIVAL_MS, Site, Writer } from './site.js';
 
 const redis = await startTestRedis({ config: { appendfsync: 'always' } });
@@ -22,17 +23,14 @@ type Behaviour =
 /** Follows the script, then acks everything; keeps which sequences came with which behaviour. */
 async function scripted(site: Site, script: readonly Behaviour[]) {
   const seen: string[] = [];
-  const sockets = new Set<TLSSocket>();
   const server = createServer(
     { cert: readFileSync(site.path('cert.pem')), key: readFileSync(site.path('cert.key')) },
     (socket) => {
       const behaviour = script[seen.length] ?? 'ack';
       const index = seen.push('?') - 1;
-      sockets.add(socket);
       socket.allowHalfOpen = true;
       let data = Buffer.alloc(0);
       socket.on('error', () => undefined);
-      socket.on('close', () => sockets.delete(socket));
       socket.on('end', () => socket.end());
       socket.on('data', (chunk) => {
         data = Buffer.concat([data, chunk]);
@@ -46,16 +44,8 @@ async function scripted(site: Site, script: readonly Behaviour[]) {
       });
     },
   );
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  return {
-    seen,
-    port: typeof address === 'object' && address !== null ? address.port : 0,
-    async close(): Promise<void> {
-      for (const socket of sockets) socket.destroy();
-      await new Promise((resolve) => server.close(resolve));
-    },
-  };
+  const close = closer(server);
+  return { seen, port: await listen(server), close };
 }
 
 /**

@@ -3,6 +3,7 @@ import { type AddressInfo, connect, createServer as createTcpServer, type Socket
 import { createServer, type TLSSocket } from 'node:tls';
 import type { Endpoint } from '../../src/protocol/index.js';
 import { testCerts } from '../support/certs.js';
+import { closer, listen } from '../support/servers.js';
 import { testEndpoint } from './scriptedServer.js';
 
 /** What a peer does at a step: resets, stops for a while, or vanishes without a word. */
@@ -98,7 +99,7 @@ export class FaultyPeer {
     maxVersion: 'TLSv1.2',
   });
   readonly #taps: Tap[] = [];
-  readonly #sockets: TLSSocket[] = [];
+  readonly #closers = [closer(this.#tcp), closer(this.#tls)];
   /** The fault has begun. */
   happened = false;
 
@@ -112,12 +113,9 @@ export class FaultyPeer {
   async start(): Promise<this> {
     this.#tls.on('secureConnection', (socket) => this.#serve(socket));
     this.#tls.on('tlsClientError', () => undefined);
-    this.#tls.listen(0, '127.0.0.1');
-    await once(this.#tls, 'listening');
-    const { port } = this.#tls.address() as AddressInfo;
+    const port = await listen(this.#tls);
     this.#tcp.on('connection', (front) => this.#onConnection(front, port));
-    this.#tcp.listen(0, '127.0.0.1');
-    await once(this.#tcp, 'listening');
+    await listen(this.#tcp);
     return this;
   }
 
@@ -148,14 +146,8 @@ export class FaultyPeer {
   }
 
   async stop(): Promise<void> {
-    for (const { front, back } of this.#taps) {
-      front.destroy();
-      back.destroy();
-    }
-    for (const socket of this.#sockets) socket.destroy();
-    await Promise.all(
-      [this.#tcp, this.#tls].map((server) => new Promise((resolve) => server.close(resolve))),
-    );
+    for (const { back } of this.#taps) back.destroy();
+    await Promise.all(this.#closers.map((close) => close()));
   }
 
   #onConnection(front: Socket, port: number): void {
@@ -198,7 +190,6 @@ export class FaultyPeer {
   #serve(socket: TLSSocket): void {
     socket.allowHalfOpen = true;
     socket.on('error', () => undefined);
-    this.#sockets.push(socket);
     const tap = this.#taps.find(({ back }) => back.localPort === socket.remotePort);
     if (tap === undefined) throw new Error('a connection past the tap');
     const faulty = tap === this.#taps[0];

@@ -1,4 +1,3 @@
-import { once } from 'node:events';
 import {
   type IncomingHttpHeaders,
   performServerHandshake,
@@ -10,6 +9,7 @@ import { type AddressInfo, connect, createServer as createTcpServer, type Socket
 import { createServer, type TlsOptions } from 'node:tls';
 import type { Endpoint } from '../../src/protocol/index.js';
 import { testCerts } from '../support/certs.js';
+import { closer, listen } from '../support/servers.js';
 import { testEndpoint } from './scriptedServer.js';
 
 export type H2Script = (
@@ -30,12 +30,14 @@ export class H2Peer {
   readonly #tcp = createTcpServer({ allowHalfOpen: true, noDelay: true });
   readonly #tls;
   readonly #backs: Socket[] = [];
+  readonly #closers;
 
   constructor(script: H2Script, options: TlsOptions = {}, settings: Settings = {}) {
     this.#script = script;
     this.#settings = settings;
     const { cert, key } = testCerts();
     this.#tls = createServer({ cert, key, ALPNProtocols: ['h2'], ...options });
+    this.#closers = [closer(this.#tcp), closer(this.#tls)];
   }
 
   async start(): Promise<this> {
@@ -54,9 +56,7 @@ export class H2Peer {
       this.sessions.push(session);
       this.onSession(session);
     });
-    this.#tls.listen(0, '127.0.0.1');
-    await once(this.#tls, 'listening');
-    const { port } = this.#tls.address() as AddressInfo;
+    const port = await listen(this.#tls);
     this.#tcp.on('connection', (front) => {
       const back = connect({ port, host: '127.0.0.1', allowHalfOpen: true, noDelay: true });
       this.fronts.push(front);
@@ -68,8 +68,7 @@ export class H2Peer {
       back.pipe(front);
       this.onConnect();
     });
-    this.#tcp.listen(0, '127.0.0.1');
-    await once(this.#tcp, 'listening');
+    await listen(this.#tcp);
     return this;
   }
 
@@ -100,11 +99,9 @@ export class H2Peer {
   }
 
   async stop(): Promise<void> {
-    for (const socket of [...this.fronts, ...this.#backs]) socket.destroy();
+    for (const socket of this.#backs) socket.destroy();
     for (const session of this.sessions) session.destroy();
-    await Promise.all(
-      [this.#tcp, this.#tls].map((server) => new Promise((resolve) => server.close(resolve))),
-    );
+    await Promise.all(this.#closers.map((close) => close()));
   }
 }
 

@@ -1,8 +1,9 @@
 import { once } from 'node:events';
-import type { AddressInfo, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { createServer, type TLSSocket, type TlsOptions } from 'node:tls';
 import type { Endpoint } from '../../src/protocol/index.js';
 import { testCerts } from '../support/certs.js';
+import { closer, listen } from '../support/servers.js';
 
 /** One connection as the scripted server saw it. */
 export class Seen {
@@ -67,24 +68,20 @@ export async function scriptedServer(
     key: certs.key,
     ...options,
   });
-  const sockets = new Set<Socket>();
+  const stop = closer(server);
   const raw = new Map<number | undefined, Socket>();
   server.on('connection', (socket: Socket) => {
-    sockets.add(socket);
     raw.set(socket.remotePort, socket);
   });
   server.on('secureConnection', (socket) => {
     socket.allowHalfOpen = true;
-    sockets.add(socket);
     socket.on('error', () => undefined);
     const one = new Seen(socket);
     one.reset = () => raw.get(socket.remotePort)?.resetAndDestroy();
     seen.push(one);
     void script(one);
   });
-  server.listen(wanted, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
+  const port = await listen(server, wanted);
   return {
     port,
     seen,
@@ -93,11 +90,7 @@ export async function scriptedServer(
       return seen[n];
     },
     endpoint: (changes = {}) => ({ ...testEndpoint(port), ...changes }),
-    async stop() {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-      await once(server, 'close');
-    },
+    stop,
   };
 }
 

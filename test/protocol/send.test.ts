@@ -4,6 +4,7 @@ import { FerryError } from '../../src/common/errors.js';
 import { connectionsSettled, type SendRequest, send } from '../../src/protocol/index.js';
 import { makeCerts } from '../support/certs.js';
 import { failOnLeaks } from '../support/leaks.js';
+import { closer, listen } from '../support/servers.js';
 import {
   pieces,
   type ScriptedServer,
@@ -494,8 +495,8 @@ describe('TLS', () => {
         socket.resume();
         if (answer !== null) socket.end(answer);
       });
-      await new Promise<void>((resolve) => plain.listen(0, '127.0.0.1', resolve));
-      const { port } = plain.address() as { port: number };
+      const close = closer(plain);
+      const port = await listen(plain);
       const endpoint = testEndpoint(port);
       const timeouts = { ...endpoint.timeouts, connectMs: 300 };
       const error = await failure(
@@ -505,7 +506,7 @@ describe('TLS', () => {
         }),
       );
       assert.equal(error.code, code);
-      await new Promise((resolve) => plain.close(resolve));
+      await close();
     }
   });
 });

@@ -13,6 +13,9 @@ const bench = new JobBench(q);
 q.closing.push(() => bench.close());
 failOnLeaks();
 
+/** `FERRY_MODEL_ROUNDS=20 npm test -- queue/model` tries so many times as many orders. */
+const ROUNDS = Number(process.env['FERRY_MODEL_ROUNDS'] ?? 1);
+
 let routes = 0;
 
 async function runRoute(all: readonly Step[], finish: boolean): Promise<void> {
@@ -28,7 +31,7 @@ async function runRoute(all: readonly Step[], finish: boolean): Promise<void> {
 
 describe('a route, whatever happens in whatever order', () => {
   it('answers as its scripts promise, and lets the wire see every batch in order', async () => {
-    await fc.assert(fc.asyncProperty(steps, fc.boolean(), runRoute), { numRuns: 500 });
+    await fc.assert(fc.asyncProperty(steps, fc.boolean(), runRoute), { numRuns: 500 * ROUNDS });
   });
 });
 
@@ -36,7 +39,7 @@ describe('the blobs of a route, whatever happens in whatever order', () => {
   it('follow their batch, one send per link at a time, no version twice', async () => {
     await fc.assert(
       fc.asyncProperty(blobSteps, (all) => new BlobRun(q).run(all)),
-      { numRuns: 150 },
+      { numRuns: 150 * ROUNDS },
     );
   });
 });
@@ -45,7 +48,7 @@ describe('the job of the head, whatever is clicked and whoever is killed', () =>
   it('is awake after a look, and all that was accepted comes over', async () => {
     await fc.assert(
       fc.asyncProperty(jobSteps, maxAttempts, (all, limit) => bench.run(all, limit)),
-      { numRuns: 300 },
+      { numRuns: 300 * ROUNDS },
     );
   });
 
@@ -54,7 +57,7 @@ describe('the job of the head, whatever is clicked and whoever is killed', () =>
   it('sends a repeat that was answered and broke off once more', async () => {
     await fc.assert(
       fc.asyncProperty(jobSteps, (all) => bench.run(all, 0, { judgeRepeats: true })),
-      { numRuns: 400 },
+      { numRuns: 400 * ROUNDS },
     );
   });
 });

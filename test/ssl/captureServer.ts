@@ -2,11 +2,11 @@
  * What a case lets its program connect to. Each server treats every connection as it is told, and
  * keeps the application bytes that came.
  */
-import { once } from 'node:events';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import type { TlsOptions } from 'node:tls';
 import { type ScriptedServer, type Seen, scriptedServer } from '../protocol/scriptedServer.js';
 import { freePort } from '../support/freePort.js';
+import { closer, listen } from '../support/servers.js';
 
 export interface CaptureServer {
   readonly port: number;
@@ -56,29 +56,23 @@ export async function tlsServer(
 export async function plainServer(
   treat: (socket: Socket, index: number) => void,
 ): Promise<CaptureServer> {
-  const sockets = new Set<Socket>();
   let accepted = 0;
   const server = createServer({ allowHalfOpen: true }, (socket) => {
     accepted += 1;
-    sockets.add(socket);
     socket.on('error', () => undefined);
     treat(socket, accepted - 1);
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
+  const stop = closer(server);
+  const port = await listen(server);
   return {
-    port: (server.address() as AddressInfo).port,
+    port,
     received: () => [],
     ends: [],
     get accepted() {
       return accepted;
     },
     proceed: () => {},
-    async stop() {
-      for (const socket of sockets) socket.destroy();
-      server.close();
-      await once(server, 'close');
-    },
+    stop,
   };
 }
 

@@ -27,6 +27,7 @@ import { freePort } from '../support/freePort.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { FERRY, runFerry, start, until } from '../support/process.js';
 import { startTestRedis } from '../support/redis.js';
+import { closer, listen } from '../support/servers.js';
 
 const redis = await startTestRedis();
 failOnLeaks();
@@ -58,13 +59,9 @@ async function silentPort(): Promise<number> {
   const { cert, key } = testCerts();
   const server = createServer({ cert, key }, (socket) => {
     socket.on('error', () => undefined).resume();
-    atEnd(async () => void socket.destroy());
   });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  atEnd(() => new Promise((resolve) => server.close(() => resolve())));
-  const address = server.address();
-  assert.ok(typeof address === 'object' && address !== null);
-  return address.port;
+  atEnd(closer(server));
+  return listen(server);
 }
 
 describe('ferry batches', () => {
