@@ -2,10 +2,11 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CrashPoint } from '../../src/common/crashPoints.js';
-import { until } from '../support/process.js';
-import { ARRIVAL_MS, announceBlob, Site, Writer } from './site.js';
+import { type TestProcess, until } from '../support/process.js';
+import { ARRIVAL_MS, announceBlob, type SenderOptions, Site, Writer } from './site.js';
 
 /** The Nth passing: the first would always find an empty pipeline. */
 const PASSING: Partial<Record<CrashPoint, number>> = {
@@ -36,31 +37,70 @@ const FAST_COMMITS = 100;
 const COMMIT_PAUSE_MS = 10;
 const LATER_PAUSE_MS = 100;
 
+/** A receiver that nobody kills: it serves all senders of a test file. */
+export interface LivingReceiver {
+  site: Site;
+  port: number;
+}
+
+/** To be started outside of any test: what a test starts ends with it. */
+export async function startLivingReceiver(): Promise<LivingReceiver> {
+  const site = await Site.make();
+  const { port } = await site.startReceiver();
+  return { site, port };
+}
+
 /**
- * Kills the sender or the receiver at a point while a writer commits, starts it again, and compares
- * what arrived with what was written.
+ * Kills a sender, which has a state and a Redis of its own, at a point while a writer commits,
+ * starts it again, and compares what arrived with what was written.
  *
  * @param more further fields of the destination, as YAML flow
  */
-export async function killAndCompare(
-  side: 'sender' | 'receiver',
+export async function killSender(
+  { site, port }: LivingReceiver,
   point: CrashPoint,
   more?: string,
 ): Promise<void> {
-  const site = await Site.make();
-  const env = { FERRY_CRASH_AT: `${point}:${PASSING[point] ?? 3}` };
-  const receiver = await site.startReceiver(0, side === 'receiver' ? { env } : {});
-  await site.configure({
-    destinations: { replica: { port: receiver.port, ...(more === undefined ? {} : { more }) } },
-    journals: ['name: foo, path: fifo/foo, blobs: blob/foo/, to: replica, interval: 200ms'],
+  await killAndCompare(site, point, async (env) => {
+    await site.configure(configuration(point, port, more), point);
+    const sender = await site.start('run', { env, subdir: point });
+    return { doomed: sender, again: () => site.start('run', { subdir: point }) };
   });
-  const sender = await site.start('run', side === 'sender' ? { env } : {});
-  const doomed = side === 'sender' ? sender : receiver.process;
+}
 
-  const writer = new Writer(site.path('fifo/foo'));
+/** The same for a receiver. */
+export async function killReceiver(point: CrashPoint, more?: string): Promise<void> {
+  const site = await Site.make();
+  await killAndCompare(site, point, async (env) => {
+    const { process, port } = await site.startReceiver(0, { env });
+    await site.configure(configuration(point, port, more), point);
+    await site.start('run', { subdir: point });
+    return { doomed: process, again: () => site.startReceiver(port) };
+  });
+}
+
+/** Of the sender, which lies in a directory of its own; its journal is named so, too. */
+function configuration(point: CrashPoint, port: number, more?: string): SenderOptions {
+  return {
+    destinations: { replica: { port, ...(more === undefined ? {} : { more }) } },
+    journals: [`name: ${point}, path: fifo, blobs: blob/, to: replica, interval: 200ms`],
+  };
+}
+
+async function killAndCompare(
+  site: Site,
+  point: CrashPoint,
+  start: (env: Record<string, string>) => Promise<{
+    doomed: TestProcess;
+    again: () => Promise<unknown>;
+  }>,
+): Promise<void> {
+  const blobs = site.path(point, 'blob');
+  await mkdir(blobs, { recursive: true });
+  const { doomed, again } = await start({ FERRY_CRASH_AT: `${point}:${PASSING[point] ?? 3}` });
+  const writer = new Writer(site.path(point, 'fifo'));
   const image = randomBytes(5_000);
-  await mkdir(site.path('blob/foo'), { recursive: true });
-  await announceBlob(site.path('blob/foo'), '=1.img', '1.img', image);
+  await announceBlob(blobs, '=1.img', '1.img', image);
   for (let commits = 0; !doomed.isOver; commits += 1) {
     assert.ok(commits < COMMITS_MAX, `never came to ${point}\n${doomed.output}`);
     await writer.commit(LARGER_COMMIT_BYTES[point] ?? COMMIT_BYTES);
@@ -69,10 +109,9 @@ export async function killAndCompare(
   assert.deepEqual(await doomed.exit, { code: null, signal: 'SIGKILL' });
   await writer.commit();
 
-  if (side === 'sender') await site.start('run');
-  else await site.startReceiver(receiver.port);
+  await again();
   await writer.commit();
-  await site.arrived('foo', writer.written);
-  await until('the link is gone', () => !existsSync(site.path('blob/foo/=1.img')), ARRIVAL_MS);
-  assert.deepEqual(await site.receivedBlob('foo', '1.img'), image);
+  await site.arrived(point, writer.written);
+  await until('the link is gone', () => !existsSync(join(blobs, '=1.img')), ARRIVAL_MS);
+  assert.deepEqual(await site.receivedBlob(point, '1.img'), image);
 }

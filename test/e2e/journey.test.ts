@@ -32,6 +32,7 @@ describe('ferry run', { concurrency: false }, () => {
       async () => (await site.route('foo@replica')).state === 'idle',
     );
     const status = await site.route('foo@replica');
+    assert.deepEqual(await site.statusCommand(), await site.status());
     assert.equal(status.deliveredBytes, writer.written.length);
     assert.equal(status.pendingBatches + status.pendingBytes + status.pendingBlobs, 0);
     assert.equal(status.journalBytes, 0);

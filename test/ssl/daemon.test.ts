@@ -128,7 +128,7 @@ describe('many daemons of one user', () => {
       const { routes } = await user.status();
       return routes.length === names.length && routes.every(({ state }) => state === 'idle');
     });
-    const { redis: shown, routes } = await user.status();
+    const { redis: shown, routes } = await user.statusCommand();
     assert.equal(shown.ok, true);
     for (const name of names) {
       const route = routes.find((one) => one.journal.includes(name));

@@ -1,7 +1,10 @@
 /** Daemons of ours as a user has them: in the background, sharing a state directory. */
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { pino } from 'pino';
+import { operated } from '../../src/ssl/daemons.js';
 import type { RouteStatus, StatusReport } from '../../src/status/report.js';
+import { readStatusOfAll } from '../../src/status/status.js';
 import { atEnd } from '../support/atEnd.js';
 import { testCerts } from '../support/certs.js';
 import {
@@ -16,8 +19,10 @@ import {
 } from '../support/process.js';
 import { tempDir } from '../support/tempDir.js';
 
+const silent = pino({ level: 'silent' });
+
 /** Starting and ending a Redis and a Node on a busy machine. */
-const DEADLINE_MS = 30_000;
+const DEADLINE_MS = 60_000;
 
 /** One user: a home with journals and keys, and the state directory of all daemons. */
 export class User {
@@ -60,8 +65,16 @@ export class User {
     return Number(stdout);
   }
 
-  /** `ferry status` of this user, from a directory without a ferry.yaml. */
+  /** What `ferry status --json` prints, made in this process: tests look again and again. */
   async status(): Promise<StatusReport> {
+    const env = { ...process.env, ...this.env };
+    const { configs, areDaemons } = await operated(join(this.home, 'no.yaml'), env);
+    const report = await readStatusOfAll(configs, silent, { areDaemons });
+    return JSON.parse(JSON.stringify(report)) as StatusReport;
+  }
+
+  /** `ferry status` of this user, from a directory without a ferry.yaml. */
+  async statusCommand(): Promise<StatusReport> {
     const result = await runFerry(['status', '--json'], { cwd: tempDir(), env: this.env });
     if (result.code !== 0) throw new Error(`status failed\n${result.stdout}${result.stderr}`);
     return JSON.parse(result.stdout) as StatusReport;

@@ -221,6 +221,11 @@ export function isAlive(pid: number): boolean {
   }
 }
 
+/** Pauses between looks grow: what takes long should not have its processor looked away. */
+const LOOK_MIN_MS = 5;
+const LOOK_GROWTH = 1.2;
+const LOOK_MAX_MS = 50;
+
 /** Looks again and again until it is true. For what sends no event: files, foreign processes. */
 export async function until(
   what: string,
@@ -228,9 +233,10 @@ export async function until(
   deadlineMs: number = DEADLINE_MS,
 ): Promise<void> {
   const deadline = performance.now() + deadlineMs;
-  while (!(await condition())) {
+  for (let pauseMs = LOOK_MIN_MS; !(await condition()); pauseMs *= LOOK_GROWTH) {
     if (performance.now() > deadline) throw new Error(`not within ${deadlineMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
+    const ms = Math.min(pauseMs, LOOK_MAX_MS);
+    await new Promise((resolve) => setTimeout(resolve, ms));
   }
 }
 
