@@ -1,5 +1,6 @@
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import { LEASE_MS } from '../../src/queue/routeOrder.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { openQueueFixture } from './helpers.js';
 import { BlobRun, blobSteps } from './modelBlobs.js';
@@ -32,6 +33,29 @@ async function runRoute(all: readonly Step[], finish: boolean): Promise<void> {
 describe('a route, whatever happens in whatever order', () => {
   it('answers as its scripts promise, and lets the wire see every batch in order', async () => {
     await fc.assert(fc.asyncProperty(steps, fc.boolean(), runRoute), { numRuns: 500 * ROUNDS });
+  });
+
+  // Once in some thousand random orders. Somebody retries a blocked batch by a click, while its
+  // skip is in the spool and not yet in Redis: it comes directly behind itself.
+  it('lets a batch be retried that is given up at a block which Redis came back with', async () => {
+    const failure = { resend: true, counted: true, uncertain: false, echoed: false };
+    const begin: Step = { do: 'begin', offset: 0, generation: 0 };
+    const who = { who: 0, offset: 0, generation: 0 };
+    await runRoute(
+      [
+        { do: 'look', maxAttempts: 1 },
+        { do: 'feed', record: true },
+        begin,
+        { do: 'fail', failure, ...who },
+        { do: 'snapshot' },
+        { do: 'lose', how: 'since the snapshot' },
+        { do: 'look', maxAttempts: 1 },
+        { do: 'skip', killed: true },
+        { do: 'pass', ms: LEASE_MS },
+        begin,
+      ],
+      true,
+    );
   });
 });
 

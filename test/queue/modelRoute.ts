@@ -322,6 +322,8 @@ export class Wire {
   #last = 0;
   /** The sequence that must come next after a loss of Redis; null: there was none. */
   #rewoundTo: number | null = null;
+  /** Given up at the block that Redis came back with; until it hears of it a click may retry it. */
+  #skipUnheard: number | null = null;
   /** The highest that the destination answered since the last loss: it had ended what was before. */
   #answered = 0;
 
@@ -342,7 +344,9 @@ export class Wire {
       `${job.sequence} was let on the wire, but only ${this.passed} is passed`,
     );
     if (this.#rewoundTo !== null) {
-      assert.equal(job.sequence, this.#rewoundTo, 'another batch than the one Redis is back at');
+      const isRetry = job.sequence === this.#skipUnheard && job.sequence === this.#last;
+      const expected = isRetry ? job.sequence : this.#rewoundTo;
+      assert.equal(job.sequence, expected, 'another batch than the one Redis is back at');
       this.#rewoundTo = null;
     } else if (job.sequence !== this.#last) {
       assert.equal(job.sequence, this.#last + 1, 'neither a direct repeat nor the next one');
@@ -355,6 +359,7 @@ export class Wire {
   replays(head: number): void {
     assert.ok(head <= this.passed, `${head} was never delivered`);
     this.#rewoundTo = head;
+    this.#skipUnheard = null;
     this.#answered = 0;
   }
 
@@ -366,6 +371,7 @@ export class Wire {
     );
     assert.ok(head <= this.passed + 1, `${head} would come before ${this.passed + 1}`);
     this.#rewoundTo = head;
+    this.#skipUnheard = null;
     this.#answered = 0;
   }
 
@@ -405,13 +411,16 @@ export class Wire {
     assert.ok(sequence <= this.passed + 1, `${sequence} is given up before its turn`);
     this.passed = Math.max(this.passed, sequence);
     this.#givenUp.add(sequence);
-    // Redis came back with the block at which it is given up: it is not sent before the next.
-    if (this.#rewoundTo === sequence) this.#rewoundTo = sequence + 1;
+    // Redis came back with the block at which it is given up: it need not be sent before the next.
+    if (this.#rewoundTo !== sequence) return;
+    this.#rewoundTo = sequence + 1;
+    this.#skipUnheard = sequence;
   }
 
   /** Redis is told of it; `confirmed`: it says that somebody was faster. */
   hearsOfSkip(sequence: number, confirmed: boolean): void {
     assert.ok(!confirmed || this.#confirmed.has(sequence), `${sequence} was never confirmed`);
+    this.#skipUnheard = null;
   }
 
   renewed(holder: string, now: number, answer: boolean): void {
