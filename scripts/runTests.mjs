@@ -3,16 +3,72 @@ import { join, relative } from 'node:path';
 import { filesBelow, ROOT, runThrough, SetupError } from './shared.mjs';
 
 /**
- * For one whole file, too: the runner counts it as a test. Too short fails a crash test on a slow
- * machine; too long only delays the news of a test that waits for what never comes.
+ * For one whole file. The longest take a minute on two cores that do nothing else; too short fails
+ * them on a slow machine, too long delays the news of a test that waits for what never comes.
  */
-const TEST_TIMEOUT_MS = 900_000;
+const FILE_TIMEOUT_MS = 240_000;
 
 /**
  * Files at once. Many of them wait for leases and intervals half of the time, so two cores take
  * three; more would make the tests that are about time compete for the processor.
  */
 const CONCURRENCY = 3;
+
+/**
+ * Files that take long, the longest first, so that none of them runs alone at the end. All others
+ * follow in the order of their names. A run says how long its long ones took; the order may be a
+ * little wrong and costs seconds then.
+ */
+const LONG_FILES = [
+  'ssl/conformance',
+  'e2e/crash',
+  'e2e/badInput',
+  'e2e/routes',
+  'spool/spool',
+  'e2e/skip',
+  'e2e/replay',
+  'e2e/archive',
+  'e2e/h2',
+  'e2e/receiverCrash',
+  'receiver/identity',
+  'peers/apply',
+  'power/producerFaults',
+  'queue/model',
+  'e2e/picolisp',
+  'receiver/model',
+  'embedded/embeddedRedis',
+  'receiver/crash',
+  'ssl/daemon',
+  'status/batches',
+  'ssl/startScripts',
+  'status/watch',
+  'receiver/faults',
+  'doctor/command',
+  'capture/recovery',
+  'metrics/metrics',
+  'peers/replica',
+  'e2e/redisCrash',
+  'dashboard/browser',
+  'e2e/manyWorkers',
+  'power/producer',
+  'dashboard/alone',
+  'e2e/verdicts',
+  'protocol/h2',
+  'protocol/faults',
+  'e2e/failover/failover',
+  'power/receiverFaults',
+  'queue/mutants',
+  'receiver/h2',
+  'protocol/send',
+  'e2e/redisMemory',
+  'peers/replica2015',
+  'power/forgotten',
+  'receiver/status',
+  'e2e/repeat',
+  'chaos/chaos',
+  'siege/siege',
+  'week/week',
+].map((name) => `dist/test/${name}.test.js`);
 
 /**
  * @param {string[]} filters parts of file names; none: all files
@@ -25,14 +81,21 @@ export function runTests(filters, flags) {
     .filter((file) => filters.length === 0 || filters.some((part) => matches(file, part)));
   if (files.length === 0) throw new SetupError(`no test file matches ${filters.join(' ')}`);
   return runThrough(process.execPath, [
-    '--test',
-    '--test-reporter=spec',
+    join(ROOT, 'scripts/runFiles.mjs'),
     '--test-force-exit',
-    `--test-timeout=${TEST_TIMEOUT_MS}`,
-    `--test-concurrency=${CONCURRENCY}`,
     ...flags,
-    ...files,
+    `${CONCURRENCY}`,
+    `${FILE_TIMEOUT_MS}`,
+    ...longestFirst(files),
   ]);
+}
+
+function longestFirst(files) {
+  const place = (file) => {
+    const at = LONG_FILES.indexOf(relative(ROOT, file));
+    return at < 0 ? LONG_FILES.length : at;
+  };
+  return files.toSorted((a, b) => place(a) - place(b));
 }
 
 /** `test/cli/config.test.ts`, `cli/config` and `config` all name the same file. */
