@@ -94,7 +94,10 @@ export async function scriptedServer(
   };
 }
 
-/** An endpoint on loopback with the test authority and short deadlines. */
+/** More than anything takes on a busy machine; a test that waits for a deadline sets a short one. */
+export const LONG_TIMEOUTS = { connectMs: 20_000, idleMs: 20_000, applyMs: 20_000 };
+
+/** An endpoint on loopback with the test authority. */
 export function testEndpoint(port: number): Endpoint {
   return {
     name: `test-${port}`,
@@ -105,7 +108,7 @@ export function testEndpoint(port: number): Endpoint {
     dialect: 'acked',
     confirm: 'applied',
     tls: { verify: true, ca: testCerts().ca, servername: null },
-    timeouts: { connectMs: 3_000, idleMs: 2_500, applyMs: 2_500 },
+    timeouts: LONG_TIMEOUTS,
   };
 }
 

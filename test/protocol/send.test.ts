@@ -1,11 +1,17 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, test } from 'node:test';
 import { FerryError } from '../../src/common/errors.js';
-import { connectionsSettled, type SendRequest, send } from '../../src/protocol/index.js';
+import {
+  connectionsSettled,
+  type Endpoint,
+  type SendRequest,
+  send,
+} from '../../src/protocol/index.js';
 import { makeCerts } from '../support/certs.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { closer, listen } from '../support/servers.js';
 import {
+  LONG_TIMEOUTS,
   pieces,
   type ScriptedServer,
   type Seen,
@@ -324,6 +330,13 @@ const ROWS: readonly Row[] = [
   },
 ];
 
+/** Short is only the one that is to run out. */
+function timeoutsFor(code: string): Endpoint['timeouts'] {
+  if (code === 'TIMEOUT_IDLE') return { ...LONG_TIMEOUTS, idleMs: 1_000 };
+  if (code === 'TIMEOUT_APPLY') return { ...LONG_TIMEOUTS, applyMs: 1_000 };
+  return LONG_TIMEOUTS;
+}
+
 describe('every refusal has its own code, within its deadline', () => {
   for (const row of ROWS) {
     test(row.name, { timeout: ENDED_MS }, async () => {
@@ -331,7 +344,8 @@ describe('every refusal has its own code, within its deadline', () => {
       const bytes = row.changes?.bytes ?? 5;
       const payload =
         bytes === 5 ? pieces('hello') : bytes === BIG ? big() : pieces(Buffer.alloc(bytes, 'x'));
-      const error = await failure(send(request(server, { bytes, payload })));
+      const endpoint = server.endpoint({ timeouts: timeoutsFor(row.code) });
+      const error = await failure(send(request(server, { endpoint, bytes, payload })));
       assert.equal(error.code, row.code, error.message);
       assert.equal(error.kind, 'destination');
       assert.ok(error.hint);

@@ -215,11 +215,11 @@ describe('ferry batches', () => {
     const all = sh(
       `"$0" "$1" batches --json | awk '/"waiting"/ { n++; last = $0 } END { print n; print last }'`,
     );
-    await all.end(60_000);
+    await all.end(180_000);
     assert.match(all.stdout, /"route":"foo@there",.*"sequence":100000,"state":"waiting"/);
     assert.match(all.stdout, /^100000$/m, all.output);
     const first = sh('"$0" "$1" batches --state archived | sed -n "4p;5q"; echo "ended"');
-    await first.end(60_000);
+    await first.end(180_000);
     assert.match(first.stdout, /^foo@here +1 {2}archived .*\nended\n$/);
     assert.equal(first.stderr, '');
   });

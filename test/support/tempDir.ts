@@ -3,8 +3,15 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { atEnd } from './atEnd.js';
 
+/** Of a Unix socket's path 107 bytes fit, and below this there are up to 60. */
+const BELOW_MAX_BYTES = 40;
+
+function shortTmpdir(): string {
+  return Buffer.byteLength(realpathSync(tmpdir())) <= BELOW_MAX_BYTES ? tmpdir() : '/tmp';
+}
+
 /** A fresh directory with a short name (Unix sockets live in it), removed after the test file. */
-export function tempDir(below = tmpdir()): string {
+export function tempDir(below = shortTmpdir()): string {
   const directory = realpathSync(mkdtempSync(join(below, 'ferry-')));
   atEnd(() => removeDir(directory));
   return directory;
