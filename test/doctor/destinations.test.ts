@@ -120,7 +120,7 @@ describe('ferry doctor looks at destinations', () => {
     const nowhere = await look(`host: no-such-host.invalid, port: 443, ${KEY}`);
     assert.match(said(nowhere, 'host name'), /^fail: no-such-host.invalid has no address/);
     assert.match(said(nowhere, 'connection'), /^skipped: the name has no address/);
-    const plain = await listen(createTcpServer((socket) => socket.end('HTTP/1.0 400 Bad\r\n\r\n')));
+    const plain = await open(createTcpServer((socket) => socket.end('HTTP/1.0 400 Bad\r\n\r\n')));
     const spoken = await look(`host: 127.0.0.1, port: ${plain}, ${KEY}`);
     assert.match(said(spoken, 'connection'), /^ok: /);
     assert.match(said(spoken, 'tls'), /^fail: .*TLS handshake.*TLS 1.2/);
@@ -128,7 +128,7 @@ describe('ferry doctor looks at destinations', () => {
   });
 
   it('and gives up one that takes the connection and says nothing', async () => {
-    const silent = await listen(createTcpServer(() => undefined));
+    const silent = await open(createTcpServer(() => undefined));
     const results = await look(
       `host: 127.0.0.1, port: ${silent}, ${KEY}, timeouts: {connect: 300ms}`,
     );
