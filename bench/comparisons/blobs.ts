@@ -10,6 +10,7 @@ import {
   type Sample,
 } from '../harness/comparison.js';
 import { type Bench, fill, msBetween } from '../harness/lab.js';
+import { touchMemory } from '../harness/memory.js';
 import { runOne } from '../harness/shipped.js';
 import type { Sink } from '../harness/sink.js';
 
@@ -53,6 +54,7 @@ export const largeBlob: Comparison = {
   rounds: 5,
   async run(lab, { rounds, quick }) {
     const bytes = (quick ? 64 : 512) * MIB;
+    if (!quick) await touchMemory(lab);
     const measured = (start: (bench: Bench, sink: Sink) => Child | Promise<Child>) => () =>
       lab.measure(async (bench): Promise<Sample> => {
         const sink = await bench.sink();

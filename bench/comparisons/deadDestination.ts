@@ -8,7 +8,7 @@ const ARRIVAL_MS = 120_000;
 export const deadDestination: Comparison = {
   name: 'dead-destination',
   title: 'A destination that comes back',
-  text: 'One journal, commits of 200 bytes while nobody listens at its destination; then the far side is there, at any moment of the retry interval of 2 s: from its first `T` to its last.',
+  text: 'One journal, commits of 200 bytes while nobody listens at its destination; then the far side is there, at any moment of the retry interval of 2 s: from its first `T` to its last. Commits that find a batch of their route waiting gather in the journal, and go as one.',
   rounds: 3,
   async run(lab, { rounds, quick }) {
     const commits = quick ? 200 : 2_000;

@@ -10,13 +10,13 @@ import {
   type Verdict,
 } from '../harness/comparison.js';
 import type { Bench } from '../harness/lab.js';
-import { cpuSeconds, pssMib } from '../harness/usage.js';
+import { cpuSeconds, pssMb } from '../harness/usage.js';
 
 /** The start's work is over, and what it left in memory has been collected, after so long. */
 const SETTLE_MS = 15_000;
 const WATCHED_MS = 30_000;
 
-/** Wanted: MiB, percent of a core. */
+/** Wanted: MB, percent of a core. */
 const TARGETS = new Map([
   [1_000, { pss: 150, cpu: 1 }],
   [10_000, { pss: 250, cpu: 3 }],
@@ -40,7 +40,7 @@ async function idling(bench: Bench, journals: number, quick: boolean): Promise<S
   await sleep(watchedMs);
   return {
     'start s': seconds,
-    'PSS MiB': pssMib(members),
+    'PSS MB': pssMb(members),
     'CPU %': ((cpuSeconds(members) - before) / (watchedMs / 1_000)) * 100,
   };
 }
@@ -60,7 +60,7 @@ export const idle: Comparison = {
       },
       lab.say,
     );
-    const figures = ['start s', 'PSS MiB', 'CPU %'];
+    const figures = ['start s', 'PSS MB', 'CPU %'];
     const rows: string[][] = [];
     const verdicts: Verdict[] = [];
     for (const [name, journals] of [
@@ -72,7 +72,7 @@ export const idle: Comparison = {
       const target = TARGETS.get(journals);
       if (target === undefined) continue;
       verdicts.push(
-        atMost(`PSS, ${journals} idle journals`, figure('PSS MiB'), target.pss, ' MiB'),
+        atMost(`PSS, ${journals} idle journals`, figure('PSS MB'), target.pss, ' MB'),
         atMost(`CPU, ${journals} idle journals`, figure('CPU %'), target.cpu, ' %'),
       );
       if (name === 'many') {

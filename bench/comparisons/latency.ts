@@ -63,7 +63,7 @@ export const latency: Comparison = {
           lab.measure(async (bench) => {
             const sink = await bench.sink();
             await runOne(bench, sink);
-            return latencies(bench, sink, quick ? 20 : 300, PAUSE_MAX_MS.ours);
+            return latencies(bench, sink, quick ? 10 : 300, PAUSE_MAX_MS.ours);
           }),
         'bin/ssl': () =>
           lab.measure(async (bench) => {
@@ -71,7 +71,7 @@ export const latency: Comparison = {
             const writer = await Committer.open(bench.path('fifo', 'foo'));
             await writer.close();
             bench.binSsl(sink.port, 'fifo/foo', '');
-            return latencies(bench, sink, quick ? 3 : 30, PAUSE_MAX_MS['bin/ssl']);
+            return latencies(bench, sink, quick ? 2 : 30, PAUSE_MAX_MS['bin/ssl']);
           }),
       },
       lab.say,

@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import { atLeast, type Comparison, interleaved, medianOf, medians } from '../harness/comparison.js';
+import { touchMemory } from '../harness/memory.js';
 import { startRedis } from '../harness/redis.js';
 import { secondsToShip } from '../harness/shipped.js';
 
@@ -12,6 +13,7 @@ export const redisPayloads: Comparison = {
   rounds: 3,
   async run(lab, { rounds, quick }) {
     const bytes = (quick ? 16 : 100) * MIB;
+    if (!quick) await touchMemory(lab);
     const samples = await interleaved(
       rounds,
       {

@@ -26,12 +26,11 @@ export interface Outcome {
   notes?: string[];
 }
 
-/** A comparison that has been made, and what came of it. */
-export interface Measured {
-  comparison: Comparison;
-  rounds: number;
-  outcome: Outcome;
-}
+/** A comparison that was tried, how long that took, and what came of it or why nothing did. */
+export type Measured = { comparison: Comparison; rounds: number; seconds: number } & (
+  | { outcome: Outcome }
+  | { failed: string }
+);
 
 /** A figure beside what it should be. */
 export interface Verdict {

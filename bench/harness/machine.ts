@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { availableParallelism, cpus, loadavg, release, tmpdir, totalmem } from 'node:os';
+import { basename } from 'node:path';
 import { findRedisServer } from '../../src/queue/embedded/findServer.js';
 
 /** What a figure depends on: name and value, for the head of the report. */
@@ -10,7 +11,7 @@ export async function machine(): Promise<[string, string][]> {
     ['processors', `${availableParallelism()} x ${cpus()[0]?.model.trim() ?? 'unknown'}`],
     ['memory', `${Math.round(totalmem() / 2 ** 30)} GiB`],
     ['system', `${distribution()}, Linux ${release()}`],
-    ['file system of the measurements', output('stat', ['-f', '-c', '%T', tmpdir()])],
+    ['file system of the measurements', fileSystemOf(tmpdir())],
     ['Node.js', process.version],
     ['Redis', firstLine(output(server.program, ['--version'], server.name))],
     ['PicoLisp', packageVersion('picolisp')],
@@ -31,6 +32,16 @@ export function packageVersion(name: string): string {
   return output('dpkg-query', ['-W', '-f', '${Version}', name]);
 }
 
+/** Its kind and options, and of an ext4 whether it has a journal: those are two. */
+function fileSystemOf(dir: string): string {
+  const mount = output('findmnt', ['-n', '-o', 'SOURCE,FSTYPE,OPTIONS', '-T', dir]);
+  if (mount === 'unknown') return output('stat', ['-f', '-c', '%T', dir]);
+  const [source = '', type = '', options = ''] = mount.split(/\s+/);
+  if (type !== 'ext4') return `${type} ${options}`;
+  const journal = existsSync(`/sys/fs/ext4/${basename(source)}/journal_task`);
+  return `${type} ${journal ? 'with' : 'without'} a journal, ${options}`;
+}
+
 function distribution(): string {
   try {
     return /^PRETTY_NAME="(.*)"$/m.exec(readFileSync('/etc/os-release', 'utf8'))?.[1] ?? 'unknown';
@@ -41,7 +52,7 @@ function distribution(): string {
 
 function revision(): string {
   const commit = output('git', ['rev-parse', '--short', 'HEAD']);
-  const changed = output('git', ['status', '--porcelain', '--untracked-files=no', 'src']);
+  const changed = output('git', ['status', '--porcelain', '--untracked-files=no', 'src', 'bench']);
   return changed === '' || changed === 'unknown' ? commit : `${commit} with changes`;
 }
 
