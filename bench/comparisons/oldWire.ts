@@ -42,7 +42,7 @@ export const oldWire: Comparison = {
   text: `Small batches on many routes to one destination, one TLS connection each. The bare client opens as many connections at a time (${CONNECTIONS}), resumes their sessions, and does nothing else.`,
   rounds: 3,
   async run(lab, { rounds, quick }) {
-    const [routes, perRoute] = quick ? [50, 4] : [1_000, 4];
+    const [routes, perRoute] = quick ? [50, 4] : [1_000, 16];
     const samples = await interleaved(
       rounds,
       {
@@ -77,7 +77,7 @@ export const workers: Comparison = {
   text: 'The same backlog over the same wire, with one, two and four worker processes on this machine, which also runs Redis and the far side.',
   rounds: 2,
   async run(lab, { rounds, quick }) {
-    const [routes, perRoute] = quick ? [50, 4] : [1_000, 4];
+    const [routes, perRoute] = quick ? [50, 4] : [500, 16];
     const samples = await interleaved(
       rounds,
       {

@@ -16,11 +16,21 @@ import {
   medians,
   type Sample,
 } from '../harness/comparison.js';
-import type { Bench } from '../harness/lab.js';
+import type { Bench, Lab } from '../harness/lab.js';
 import { cpuSeconds } from '../harness/usage.js';
 
 const BYTES = 1_024;
 const AT_ONCE = 64;
+
+const SENDER = 'sender’s CPU, ms per batch';
+
+interface Size {
+  /** Of each batch. */
+  bytes: number;
+  routes: number;
+  /** Batches of each route. */
+  perRoute: number;
+}
 
 type Send = (request: SendRequest) => Promise<SendResult>;
 
@@ -33,9 +43,9 @@ async function confirmed(
   bench: Bench,
   over: Send,
   kind: Pick<Endpoint, 'dialect' | 'confirm'>,
-  routes: number,
-  perRoute: number,
+  size: Size,
 ): Promise<Sample> {
+  const { bytes, routes, perRoute } = size;
   const { child, port } = await bench.receiver(`limits: {connections: ${2 * AT_ONCE}}`);
   const endpoint: Endpoint = {
     name: 'replica',
@@ -51,7 +61,7 @@ async function confirmed(
     stream: randomBytes(16).toString('hex'),
     sequence: 0,
   }));
-  const data = randomBytes(BYTES);
+  const data = randomBytes(bytes);
   const sha256 = createHash('sha256').update(data).digest('hex');
   let left = routes * perRoute;
   // A route's next batch begins when its last one is confirmed.
@@ -65,7 +75,7 @@ async function confirmed(
       await over({
         endpoint,
         body: { kind: 'batch' },
-        bytes: BYTES,
+        bytes,
         payload: once(data),
         identity: { ...route, previous, sha256 },
         mayConfirm: () => true,
@@ -83,9 +93,24 @@ async function confirmed(
   const batches = routes * perRoute;
   return {
     'batches/s': (batches / ms) * 1_000,
-    'sender’s CPU, ms per batch': (sending / batches) * 1_000,
+    [SENDER]: (sending / batches) * 1_000,
     'receiver’s CPU, ms per batch': (receiving / batches) * 1_000,
   };
+}
+
+/** Milliseconds of the sender's processor per batch, over each of the wires. */
+export async function overBothWires(lab: Lab, size: Size): Promise<{ old: number; h2: number }> {
+  const h2 = new H2Client();
+  const run = async (over: Send, dialect: Endpoint['dialect']): Promise<number> => {
+    const sample = await lab.measure((bench) =>
+      confirmed(bench, over, { dialect, confirm: 'applied' }, size),
+    );
+    return sample[SENDER] ?? Number.NaN;
+  };
+  const old = await run(send, 'acked');
+  const both = { old, h2: await run((request) => h2.send(request), 'h2') };
+  await Promise.all([h2.close(), connectionsSettled()]);
+  return both;
 }
 
 export const wires: Comparison = {
@@ -94,10 +119,12 @@ export const wires: Comparison = {
   text: `Small batches (${BYTES} bytes) of many routes, ${AT_ONCE} at once, each on the receiver's disk before it is confirmed and before the route's next one begins. The old wire with its connection for each batch, sessions resumed, and HTTP/2 with one that is kept. Without Redis and spool, so that the wire is what differs.`,
   rounds: 3,
   async run(lab, { rounds, quick }) {
-    const [routes, perRoute] = quick ? [50, 4] : [1_000, 4];
+    const [routes, perRoute] = quick ? [50, 4] : [1_000, 16];
     const h2 = new H2Client();
     const run = (over: Send, dialect: Endpoint['dialect'], confirm: Endpoint['confirm']) => () =>
-      lab.measure((bench) => confirmed(bench, over, { dialect, confirm }, routes, perRoute));
+      lab.measure((bench) =>
+        confirmed(bench, over, { dialect, confirm }, { bytes: BYTES, routes, perRoute }),
+      );
     const samples = await interleaved(
       rounds,
       {
@@ -108,7 +135,7 @@ export const wires: Comparison = {
       lab.say,
     );
     await Promise.all([h2.close(), connectionsSettled()]);
-    const figures = ['batches/s', 'sender’s CPU, ms per batch', 'receiver’s CPU, ms per batch'];
+    const figures = ['batches/s', SENDER, 'receiver’s CPU, ms per batch'];
     return {
       tables: [medians(samples, figures)],
       verdicts: [
