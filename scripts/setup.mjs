@@ -4,7 +4,7 @@
  * peers that they talk to. Every step looks first, so a second run does nothing and needs no network.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { ensureBuilt } from './build.mjs';
 import { ensurePackages } from './packages.mjs';
@@ -78,6 +78,45 @@ export function ensureScriptTools() {
     if (which(program)) continue;
     throw new SetupError(`the tests need the ${program} program: apt-get install ${name}`);
   }
+}
+
+/**
+ * What else ships a growing file, for `npm run bench -- peers`. Without them the others are
+ * measured all the same.
+ *
+ * Their Debian packages come with system services, which are not used here; where systemd runs,
+ * installing rsyslog starts its own.
+ */
+export function ensureShippers() {
+  const missing = () =>
+    [
+      ['rsyslogd', 'rsyslog'],
+      ['lsyncd', 'lsyncd'],
+      ['rsync', 'rsync'],
+    ]
+      .filter(([program]) => which(program) === null)
+      .map(([, name]) => name)
+      .concat(hasRelp() ? [] : ['rsyslog-relp']);
+  const names = missing();
+  if (names.length > 0 && which('apt-get') && isRoot) {
+    try {
+      for (const name of names) aptInstall(name);
+    } catch (error) {
+      say(error.message);
+    }
+  }
+  if (missing().length === 0) return;
+  say(
+    `not every peer is here, and \`npm run bench -- peers\` leaves out what is missing; install it once as root: apt-get install ${missing().join(' ')}`,
+  );
+}
+
+/** rsyslog's modules lie in a directory that is named after the kind of the machine. */
+function hasRelp() {
+  if (!existsSync('/usr/lib')) return false;
+  return readdirSync('/usr/lib').some((dir) =>
+    existsSync(join('/usr/lib', dir, 'rsyslog/imrelp.so')),
+  );
 }
 
 /**

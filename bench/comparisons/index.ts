@@ -9,6 +9,7 @@ import { largeJournal } from './largeJournal.js';
 import { latency } from './latency.js';
 import { lockWait } from './lockWait.js';
 import { oldWire, workers } from './oldWire.js';
+import { peers } from './peers.js';
 import { receiverProcesses } from './receiverProcesses.js';
 import { redisPayloads } from './redisPayloads.js';
 import { wires } from './wires.js';
@@ -30,4 +31,5 @@ export const COMPARISONS: readonly Comparison[] = [
   redisPayloads,
   idle,
   growth,
+  peers,
 ];
