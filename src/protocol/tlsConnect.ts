@@ -3,6 +3,7 @@ import { type ConnectionOptions, checkServerIdentity, connect, type TLSSocket } 
 import { FerryError } from '../common/errors.js';
 import { addressOf, type Endpoint } from './endpoint.js';
 import { aborted, connectError, wireError } from './errors.js';
+import { withoutCertificate } from './tlsSession.js';
 import {
   forgetSession,
   rememberedSession,
@@ -77,7 +78,10 @@ function tlsSocket(endpoint: Endpoint, id: string, how: ConnectHow): TLSSocket {
   const socket = connect(options);
   socket.setNoDelay(true);
   // TLS 1.3 sends tickets after the handshake, and several: the latest serves best.
-  socket.on('session', (latest: Buffer) => rememberSession(id, latest));
+  // Node tells of them only once the server is verified, where that was asked.
+  socket.on('session', (latest: Buffer) => {
+    rememberSession(id, tls.verify && socket.authorized ? withoutCertificate(latest) : latest);
+  });
   return socket;
 }
 
