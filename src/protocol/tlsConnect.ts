@@ -1,6 +1,7 @@
 import { isIP, type TcpNetConnectOpts } from 'node:net';
 import { type ConnectionOptions, checkServerIdentity, connect, type TLSSocket } from 'node:tls';
 import { FerryError } from '../common/errors.js';
+import { Addresses } from './addresses.js';
 import { addressOf, type Endpoint } from './endpoint.js';
 import { aborted, connectError, wireError } from './errors.js';
 import { withoutCertificate } from './tlsSession.js';
@@ -11,6 +12,8 @@ import {
   secureContextFor,
   sessionId,
 } from './tlsTrust.js';
+
+const addresses = new Addresses();
 
 /** What differs between the wires. */
 export interface ConnectHow {
@@ -38,10 +41,12 @@ export async function connectTls(
     await handshake(socket, endpoint, signal);
   } catch (error) {
     forgetSession(id);
+    addresses.forget(endpoint.host);
     socket.on('error', () => undefined);
     socket.destroy();
     throw error;
   }
+  addresses.reached(endpoint.host, socket.remoteAddress);
   socket.setNoDelay(true);
   return socket;
 }
@@ -65,6 +70,7 @@ function tlsSocket(endpoint: Endpoint, id: string, how: ConnectHow): TLSSocket {
     Pick<TcpNetConnectOpts, 'allowHalfOpen' | 'autoSelectFamilyAttemptTimeout'> = {
     host,
     port,
+    lookup: addresses.lookup,
     secureContext,
     rejectUnauthorized: tls.verify,
     // RFC 6066: SNI holds names, never addresses.
