@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { systemCode } from './errors.js';
 
@@ -11,19 +11,24 @@ export interface Digest {
   sha256: string;
 }
 
+/** SHA-256 of bytes that are all there, as 64 hex digits. */
+export function sha256Of(bytes: Uint8Array): string {
+  return hash('sha256', bytes);
+}
+
 /** Length and digest of all that comes. @param onBytes how far it is, piece by piece */
 export async function digestOf(
   chunks: AsyncIterable<Uint8Array>,
   onBytes: (bytes: number) => void = () => undefined,
 ): Promise<Digest> {
-  const hash = createHash('sha256');
+  const sum = createHash('sha256');
   let bytes = 0;
   for await (const chunk of chunks) {
-    hash.update(chunk);
+    sum.update(chunk);
     bytes += chunk.length;
     onBytes(chunk.length);
   }
-  return { bytes, sha256: hash.digest('hex') };
+  return { bytes, sha256: sum.digest('hex') };
 }
 
 /** The same of a file. @throws Error of the system's */

@@ -1,8 +1,10 @@
 import { isIP, type TcpNetConnectOpts } from 'node:net';
 import { type ConnectionOptions, checkServerIdentity, connect, type TLSSocket } from 'node:tls';
 import { FerryError } from '../common/errors.js';
+import { Addresses } from './addresses.js';
 import { addressOf, type Endpoint } from './endpoint.js';
 import { aborted, connectError, wireError } from './errors.js';
+import { withoutCertificate } from './tlsSession.js';
 import {
   forgetSession,
   rememberedSession,
@@ -10,6 +12,8 @@ import {
   secureContextFor,
   sessionId,
 } from './tlsTrust.js';
+
+const addresses = new Addresses();
 
 /** What differs between the wires. */
 export interface ConnectHow {
@@ -37,10 +41,12 @@ export async function connectTls(
     await handshake(socket, endpoint, signal);
   } catch (error) {
     forgetSession(id);
+    addresses.forget(endpoint.host);
     socket.on('error', () => undefined);
     socket.destroy();
     throw error;
   }
+  addresses.reached(endpoint.host, socket.remoteAddress);
   socket.setNoDelay(true);
   return socket;
 }
@@ -64,6 +70,7 @@ function tlsSocket(endpoint: Endpoint, id: string, how: ConnectHow): TLSSocket {
     Pick<TcpNetConnectOpts, 'allowHalfOpen' | 'autoSelectFamilyAttemptTimeout'> = {
     host,
     port,
+    lookup: addresses.lookup,
     secureContext,
     rejectUnauthorized: tls.verify,
     // RFC 6066: SNI holds names, never addresses.
@@ -77,7 +84,10 @@ function tlsSocket(endpoint: Endpoint, id: string, how: ConnectHow): TLSSocket {
   const socket = connect(options);
   socket.setNoDelay(true);
   // TLS 1.3 sends tickets after the handshake, and several: the latest serves best.
-  socket.on('session', (latest: Buffer) => rememberSession(id, latest));
+  // Node tells of them only once the server is verified, where that was asked.
+  socket.on('session', (latest: Buffer) => {
+    rememberSession(id, tls.verify && socket.authorized ? withoutCertificate(latest) : latest);
+  });
   return socket;
 }
 

@@ -78,10 +78,10 @@ export class BatchProcessor {
       startedAt,
       renew: () => order.renew(batch, holder),
     });
-    const leaveStop = stop.enter();
+    const leaveStop = stop.enter(() => lease.abort());
     let repeating = go.repeat !== null;
     try {
-      const signal = AbortSignal.any([lease.signal, stop.signal]);
+      const { signal } = lease;
       const mayConfirm = (): boolean => {
         crashPoint('worker.beforeT');
         return lease.isValid();

@@ -57,11 +57,11 @@ export class BlobProcessor {
       startedAt,
       renew: () => this.#p.order.endBlob(blob, holder, 'renew'),
     });
-    const leaveStop = this.#p.stop.enter();
+    const leaveStop = this.#p.stop.enter(() => lease.abort());
     try {
       const sent = await this.#p.delivery.sendBlob(destination, blob, {
         mayConfirm: () => lease.isValid(),
-        signal: AbortSignal.any([lease.signal, this.#p.stop.signal]),
+        signal: lease.signal,
       });
       crashPoint('blob.confirmed');
       await tellRedis(this.#p.stop, () => this.#p.order.endBlob(blob, holder, { confirm: sent }));

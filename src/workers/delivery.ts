@@ -1,8 +1,5 @@
 import { createHash } from 'node:crypto';
-import { open } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
 import type { Logger } from 'pino';
-import { FerryError } from '../common/errors.js';
 import type { DestinationConfig, FerryConfig } from '../config/model.js';
 import {
   connectionsSettled,
@@ -13,28 +10,20 @@ import {
 } from '../protocol/index.js';
 import type { QueueAccess } from '../queue/access.js';
 import { type BatchJob, type BlobJob, type BlobSent, YOUNG_BLOB_MS } from '../queue/jobs.js';
-import { CHUNK_BYTES, type PayloadStore } from '../queue/payload/payloadStore.js';
+import { type PayloadStore, WHOLE_MAX_BYTES } from '../queue/payload/payloadStore.js';
 import { RedisPayloads } from '../queue/payload/redisPayloads.js';
 import { SpoolPayloads } from '../queue/payload/spoolPayloads.js';
 import { TransferReader } from '../queue/payload/transferReader.js';
+import { type OpenBlob, type OpenPayload, openBlobFile } from './blobFile.js';
 import { Copies } from './copies.js';
 import { resolveEndpoint } from './endpoint.js';
-import { proven } from './provenPayload.js';
+import { proven, provenWhole } from './provenPayload.js';
 
 /** The rights of one send: looked at right before the commit byte, and ended by the signal. */
 export interface SendRights {
   mayConfirm: () => boolean;
   signal: AbortSignal;
 }
-
-/** A blob or batch that is open for one send. */
-interface OpenPayload {
-  bytes: number;
-  chunks: AsyncIterable<Uint8Array>;
-  close(): Promise<void>;
-}
-
-type OpenBlob = OpenPayload & { inode: number; mtimeMs: number };
 
 /** From a job to the far side: finds the payload wherever it is, and sends or copies it. */
 export class Delivery {
@@ -145,13 +134,12 @@ export class Delivery {
   }
 
   async #openBatch(batch: BatchJob, signal: AbortSignal): Promise<OpenPayload> {
-    const close = (): Promise<void> => Promise.resolve();
     switch (batch.payload.kind) {
       case 'spool':
       case 'archive':
-        return { bytes: batch.bytes, chunks: proven(batch, this.#spool.read(batch)), close };
+        return readFrom(this.#spool, batch);
       case 'chunks':
-        return { bytes: batch.bytes, chunks: proven(batch, this.#redis.read(batch)), close };
+        return readFrom(this.#redis, batch);
       case 'transfer': {
         const { journal, stream, sequence } = batch;
         const subject = { kind: 'batch', journal, stream, sequence } as const;
@@ -177,46 +165,14 @@ export class Delivery {
   }
 }
 
-/**
- * The file that the link named when it was seen. Not through the link: that may lead elsewhere by
- * now, and the path on the wire must be the path of these bytes.
- */
-async function openBlobFile(link: string, text: string): Promise<OpenBlob> {
-  const handle = await open(resolve(dirname(link), text), 'r').catch((cause: unknown) => {
-    throw new FerryError('BLOB_MISSING', `there is no blob ${text}`, {
-      kind: 'storage',
-      hint: 'with "payloads: spool" the worker must see the blob directory; a blob that is gone is dropped by its producer',
-      cause,
-    });
-  });
-  const stats = await handle.stat();
-  if (!stats.isFile()) {
-    await handle.close();
-    throw new FerryError('BLOB_NOT_A_FILE', `the blob ${text} is not a regular file`, {
-      kind: 'storage',
-      hint: 'point the link at a file, or remove it',
-    });
-  }
-  const { size, ino, mtimeMs } = stats;
-  const stream = handle.createReadStream({
-    highWaterMark: CHUNK_BYTES,
-    autoClose: false,
-    // One byte less than nothing cannot be asked for: an empty blob has no end.
-    ...(size > 0 ? { start: 0, end: size - 1 } : {}),
-  });
-  return {
-    bytes: size,
-    inode: ino,
-    mtimeMs,
-    chunks: size > 0 ? stream : nothing(),
-    async close() {
-      stream.destroy();
-      await handle.close();
-    },
-  };
+function readFrom(store: PayloadStore, batch: BatchJob): OpenPayload {
+  const close = (): Promise<void> => Promise.resolve();
+  const { bytes } = batch;
+  if (bytes > WHOLE_MAX_BYTES) return { bytes, chunks: proven(batch, store.read(batch)), close };
+  const whole = store.readWhole(batch);
+  whole.catch(() => undefined); // met by whoever sends, unless the connection fails before
+  return { bytes, chunks: provenWhole(batch, whole), close };
 }
-
-async function* nothing(): AsyncIterable<Uint8Array> {}
 
 async function* hashed(
   chunks: AsyncIterable<Uint8Array>,

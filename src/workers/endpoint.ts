@@ -1,5 +1,7 @@
+import { statSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 import { asError, FerryError, systemCode } from '../common/errors.js';
+import { Haste } from '../common/haste.js';
 import type { Secret, WireDestination } from '../config/model.js';
 import type { Endpoint } from '../protocol/endpoint.js';
 
@@ -18,6 +20,7 @@ interface CachedFile {
   bytes: Buffer;
 }
 const files = new Map<string, CachedFile>();
+const haste = new Haste();
 /** Longer than the step of any file system's clock that we know: FAT's is 2 s. */
 const YOUNG_FILE_MS = 3_000;
 
@@ -144,9 +147,14 @@ function readClientFile(path: string, destination: string): Promise<Buffer> {
  * What is in the file now. The same Buffer as long as the file is the same, so that its TLS context
  * is found again, and a stat is all it costs. Of a file that was changed a moment ago a stat cannot
  * say that it has not been changed again since, at the same size: that is read each time.
+ *
+ * There are several such looks for each connection, so they are made at once while the disk is quick.
  */
 async function readCached(path: string): Promise<Buffer> {
-  const { mtimeMs, ctimeMs, size, ino } = await stat(path);
+  const { mtimeMs, ctimeMs, size, ino } = await haste.run(
+    () => statSync(path),
+    () => stat(path),
+  );
   const stamp = `${mtimeMs} ${ctimeMs} ${size} ${ino}`;
   const known = files.get(path);
   if (known?.stamp === stamp) return known.bytes;

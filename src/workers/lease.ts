@@ -27,9 +27,12 @@ export interface LeaseOptions {
  *     held --refused--> lost        another holder: stop at once
  *     held --Redis away, end near--> lost
  *     held --stop()--> given back
+ *     held --abort()--> ended by the process's own stop
  *
- * `signal` aborts on `lost`; `isValid` is what counts right before the commit byte, because a
- * process that was paused learns of the time only when it looks.
+ * `signal` aborts on `lost` and on `abort()`: one signal for all that may end an attempt, since each
+ * further one, and each that follows two others, is felt in a small batch. `isValid` is what counts
+ * right before the commit byte, because a process that was paused learns of the time only when it
+ * looks.
  */
 export class Lease {
   readonly #controller = new AbortController();
@@ -40,6 +43,7 @@ export class Lease {
   #wallValidUntil: number;
   #timer: NodeJS.Timeout | undefined;
   #stopped = false;
+  #lost = false;
 
   constructor(options: LeaseOptions) {
     this.#options = options;
@@ -50,18 +54,19 @@ export class Lease {
     this.#schedule();
   }
 
-  /** Aborts, with a FerryError LEASE_LOST as reason, when the right to send is gone. */
+  /** Aborts, with a FerryError LEASE_LOST as reason when the right to send is gone. */
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
 
   isValid(): boolean {
     // Either clock ends it: one stands still in a suspended machine, the other may be set.
-    return (
-      !this.#controller.signal.aborted &&
-      this.#now() < this.#validUntil &&
-      this.#wallNow() < this.#wallValidUntil
-    );
+    return !this.#lost && this.#now() < this.#validUntil && this.#wallNow() < this.#wallValidUntil;
+  }
+
+  /** Ends what is being sent: this process stops. Renewing goes on until `stop`. */
+  abort(): void {
+    if (!this.#stopped) this.#controller.abort();
   }
 
   /** Ends renewing; says nothing to Redis. */
@@ -104,7 +109,8 @@ export class Lease {
   }
 
   #lose(why: string): void {
-    if (this.#stopped || this.#controller.signal.aborted) return;
+    if (this.#stopped || this.#lost) return;
+    this.#lost = true;
     this.#controller.abort(
       new FerryError('LEASE_LOST', `the lease of this route ended: ${why}`, { kind: 'redis' }),
     );

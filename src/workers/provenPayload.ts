@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { sha256Of } from '../common/digest.js';
 import { FerryError } from '../common/errors.js';
 import type { BatchJob } from '../queue/jobs.js';
 
@@ -25,6 +26,21 @@ export async function* proven(
     if (bytes === batch.bytes && hash.copy().digest('hex') !== batch.sha256) throw damaged(batch);
     yield chunk;
   }
+}
+
+/**
+ * The same of a small batch, which is read in one go: not one byte of it is given out before all
+ * of them are proven. The read begins at once, beside the handshake.
+ *
+ * @throws FerryError PAYLOAD_DAMAGED
+ */
+export async function* provenWhole(
+  batch: Pick<BatchJob, 'bytes' | 'sha256' | 'sequence'>,
+  read: Promise<Buffer>,
+): AsyncGenerator<Uint8Array, void> {
+  const whole = await read;
+  if (whole.length === batch.bytes && sha256Of(whole) !== batch.sha256) throw damaged(batch);
+  yield whole;
 }
 
 function damaged({ sequence }: Pick<BatchJob, 'sequence'>): FerryError {

@@ -7,48 +7,55 @@ const OVERDUE_MS = 8_000;
  * The stop of a worker, as its activations see it: first finish, then abort, then give up.
  */
 export class WorkerStop {
-  readonly #abort = new AbortController();
-  readonly #stopNow = new AbortController();
+  #stopping = false;
   #finish: NodeJS.Timeout | undefined;
+  #isOver = false;
   #overdueAt = Number.POSITIVE_INFINITY;
-  #inside = 0;
-
-  /** Aborts what is being sent. */
-  get signal(): AbortSignal {
-    return this.#abort.signal;
-  }
+  /** What ends each activation that is under way. */
+  readonly #inside = new Set<() => void>();
 
   get stopping(): boolean {
-    return this.#stopNow.signal.aborted;
+    return this.#stopping;
   }
 
   /** Something is being sent, or its confirmation told to Redis. */
   get isBusy(): boolean {
-    return this.#inside > 0;
+    return this.#inside.size > 0;
   }
 
   get overdue(): boolean {
     return performance.now() > this.#overdueAt;
   }
 
-  /** Counts an activation; call the result when it ends. */
-  enter(): () => void {
-    this.#inside += 1;
+  /**
+   * Counts an activation; call the result when it ends.
+   *
+   * @param end of its own; called when its time to finish is over
+   */
+  enter(end: () => void): () => void {
+    const ending = () => end(); // each its own, also when two come with the same
+    this.#inside.add(ending);
+    if (this.#isOver) end();
     return () => {
-      this.#inside -= 1;
-      if (this.#inside === 0 && this.stopping) clearTimeout(this.#finish);
+      this.#inside.delete(ending);
+      if (this.#inside.size === 0 && this.#stopping) clearTimeout(this.#finish);
     };
   }
 
   begin(): void {
     if (this.stopping) return;
-    this.#stopNow.abort();
+    this.#stopping = true;
     this.#overdueAt = performance.now() + OVERDUE_MS;
-    if (this.#inside > 0) this.#finish = setTimeout(() => this.#abort.abort(), FINISH_MS);
+    if (this.#inside.size > 0) this.#finish = setTimeout(() => this.#endAll(), FINISH_MS);
   }
 
   end(): void {
     clearTimeout(this.#finish);
+  }
+
+  #endAll(): void {
+    this.#isOver = true;
+    for (const end of this.#inside) end();
   }
 
   /** Sleeps `ms`. */

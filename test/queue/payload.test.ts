@@ -8,6 +8,7 @@ import {
   CHUNK_BYTES,
   type PayloadSource,
   type PayloadStore,
+  WHOLE_MAX_BYTES,
 } from '../../src/queue/payload/payloadStore.js';
 import { RedisPayloads } from '../../src/queue/payload/redisPayloads.js';
 import { SpoolPayloads } from '../../src/queue/payload/spoolPayloads.js';
@@ -82,6 +83,15 @@ for (const { name, store, seal } of subjects) {
       });
     }
 
+    for (const [index, size] of [1, 1_000, WHOLE_MAX_BYTES].entries()) {
+      it(`gives a small one back in one go: ${size} bytes`, async () => {
+        const bytes = randomBytes(size);
+        const job = await seal(index + 10, bytes);
+        const payload = await store.put(job, sourceOf(bytes));
+        assert.deepEqual(await store.readWhole({ ...job, payload }), bytes);
+      });
+    }
+
     it('takes the same batch twice, and keeps it readable many times', async () => {
       const bytes = randomBytes(CHUNK_BYTES + 1);
       const job = await seal(20, bytes);
@@ -105,6 +115,11 @@ for (const { name, store, seal } of subjects) {
     it('says PAYLOAD_MISSING instead of giving nothing', async () => {
       const gone = batch(99, { payload: { kind: 'spool', file: 'gone.batch', offset: 0 } });
       await assert.rejects(readAll(store.read(gone)), { code: 'PAYLOAD_MISSING' });
+      const job = await seal(98, randomBytes(10));
+      const payload = await store.put(job, sourceOf(randomBytes(10)));
+      for (const one of [gone, { ...job, payload, bytes: 20 }]) {
+        await assert.rejects(store.readWhole(one), { code: 'PAYLOAD_MISSING' });
+      }
     });
 
     it('removes what is there, and what is not', async () => {

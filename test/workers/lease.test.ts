@@ -86,4 +86,24 @@ describe('a lease', () => {
     assert.equal(lease.isValid(), false);
     lease.stop();
   });
+
+  withTimers(
+    'ends what is sent when the process stops, and stays valid for what is told',
+    async () => {
+      const { lease, advance } = leaseAt(() => Promise.resolve(true));
+      lease.abort();
+      assert.equal(lease.signal.aborted, true);
+      assert.ok(!(lease.signal.reason instanceof FerryError));
+      await advance(10_000);
+      assert.equal(lease.isValid(), true);
+      lease.stop();
+    },
+  );
+
+  withTimers('that was given back ends nothing any more', async () => {
+    const { lease } = leaseAt(() => Promise.resolve(true));
+    lease.stop();
+    lease.abort();
+    assert.equal(lease.signal.aborted, false);
+  });
 });

@@ -3,7 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import { FerryError } from '../../src/common/errors.js';
 import { attemptEnd } from '../../src/workers/failure.js';
-import { proven } from '../../src/workers/provenPayload.js';
+import { proven, provenWhole } from '../../src/workers/provenPayload.js';
 
 const content = randomBytes(10_000);
 const batch = {
@@ -48,4 +48,18 @@ test('another length is left to whoever sends', async () => {
   assert.deepEqual(await seen(short), { parts: short, error: null });
   const long = Buffer.concat([content, Buffer.from('x')]);
   assert.deepEqual(await seen(long), { parts: long, error: null });
+});
+
+test('of a small batch not one byte is given out before all of them are proven', async () => {
+  const good = await provenWhole(batch, Promise.resolve(content)).next();
+  assert.deepEqual(good, { done: false, value: content });
+  for (const at of [0, 5_000, 9_999]) {
+    const changed = Buffer.from(content);
+    changed[at] = (changed[at] ?? 0) ^ 1;
+    await assert.rejects(provenWhole(batch, Promise.resolve(changed)).next(), {
+      code: 'PAYLOAD_DAMAGED',
+    });
+  }
+  const short = content.subarray(0, 9_999);
+  assert.deepEqual((await provenWhole(batch, Promise.resolve(short)).next()).value, short);
 });

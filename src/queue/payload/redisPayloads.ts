@@ -51,6 +51,16 @@ export class RedisPayloads implements PayloadStore {
     }
   }
 
+  async readWhole(job: BatchJob): Promise<Buffer> {
+    if (job.bytes > CHUNK_BYTES) throw new RangeError(`${job.bytes} bytes are no small batch`);
+    const chunk = await redis(
+      'a chunk was not read',
+      this.#client.getBuffer(this.#prefix(job) + 0),
+    );
+    if (chunk?.length !== job.bytes) throw payloadMissing(job);
+    return chunk;
+  }
+
   async remove(job: BatchJob): Promise<void> {
     const prefix = this.#prefix(job);
     await inOrder(chunkCount(job.bytes), async (index) => {

@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
+import { openFile } from '../../common/openFile.js';
 import type { BatchJob, PayloadPlace } from '../jobs.js';
 import { CHUNK_BYTES, type PayloadSource, type PayloadStore } from './payloadStore.js';
 import { payloadMissing } from './redisPayloads.js';
@@ -24,10 +25,7 @@ export class SpoolPayloads implements PayloadStore {
   }
 
   async *read(job: BatchJob): AsyncIterable<Uint8Array> {
-    const { payload } = job;
-    if (payload.kind !== 'spool' && payload.kind !== 'archive') throw payloadMissing(job);
-    const { file, offset } = payload;
-    const path = join(placeDir(this.#stateDir, job.journal, payload.kind), file);
+    const { path, offset } = this.#place(job);
     const handle = await open(path, 'r').catch((error: unknown) => {
       throw payloadMissing(job, error);
     });
@@ -54,6 +52,31 @@ export class SpoolPayloads implements PayloadStore {
     } finally {
       await handle.close();
     }
+  }
+
+  async readWhole(job: BatchJob): Promise<Buffer> {
+    const { path, offset } = this.#place(job);
+    const file = await openFile(path, 'r').catch((error: unknown) => {
+      throw payloadMissing(job, error);
+    });
+    try {
+      const whole = Buffer.allocUnsafe(job.bytes);
+      for (let at = 0; at < whole.length; ) {
+        const { bytesRead } = await file.read(whole, at, whole.length - at, offset + at);
+        if (bytesRead === 0) throw payloadMissing(job);
+        at += bytesRead;
+      }
+      return whole;
+    } finally {
+      await file.close();
+    }
+  }
+
+  #place(job: BatchJob): { path: string; offset: number } {
+    const { payload } = job;
+    if (payload.kind !== 'spool' && payload.kind !== 'archive') throw payloadMissing(job);
+    const path = join(placeDir(this.#stateDir, job.journal, payload.kind), payload.file);
+    return { path, offset: payload.offset };
   }
 
   remove(): Promise<void> {
