@@ -94,54 +94,52 @@ export interface Collision {
   error: FerryError;
 }
 
-/**
- * Checks journals against each other: names, files, blob directories, and where routes lead. With
- * `match` rules new journals appear while the program runs, so this is asked again for each.
- */
+/** Checks journals against each other: names, files, blob directories, and where routes lead. */
 export function checkCollisions(
   journals: readonly JournalConfig[],
   destinations: ReadonlyMap<string, DestinationConfig>,
 ): Collision[] {
-  const collisions: Collision[] = [];
-  const seen = new Map<string, string>();
-  const claim = (
-    journal: JournalConfig,
-    key: string,
-    owner: string,
-    message: string,
-    hint: string,
-  ) => {
-    const other = seen.get(key);
-    if (other === undefined) {
-      seen.set(key, owner);
-      return true;
-    }
-    const error = new FerryError(
-      'JOURNAL_COLLISION',
-      message.replace('%s', () => other),
-      {
-        kind: 'usage',
-        hint,
-        context: { journal: journal.name, path: journal.path },
-      },
-    );
-    collisions.push({ journal, error });
-    return false;
-  };
+  const claims = new JournalClaims(destinations);
+  return journals.flatMap((journal) => claims.take(journal).map((error) => ({ journal, error })));
+}
 
-  for (const journal of journals) {
+/**
+ * What journals have to themselves. With `match` rules new journals appear while the program runs,
+ * thousands of them: each is compared with all others at once.
+ */
+export class JournalClaims {
+  readonly #destinations: ReadonlyMap<string, DestinationConfig>;
+  readonly #taken = new Map<string, { journal: JournalConfig; owner: string }>();
+
+  constructor(destinations: ReadonlyMap<string, DestinationConfig>) {
+    this.#destinations = destinations;
+  }
+
+  /** Takes what is free of what the journal needs. @returns what another one has already */
+  take(journal: JournalConfig): FerryError[] {
     const { name, path, blobsDir } = journal;
-    const isNameFree = claim(
-      journal,
+    const errors: FerryError[] = [];
+    const claim = (key: string, owner: string, message: string, hint: string): void => {
+      const other = this.#taken.get(key);
+      if (other === undefined) this.#taken.set(key, { journal, owner });
+      else
+        errors.push(
+          collision(
+            journal,
+            message.replace('%s', () => other.owner),
+            hint,
+          ),
+        );
+    };
+    claim(
       `name ${name}`,
       path,
       `two journals are named ${JSON.stringify(name)} (%s and ${path})`,
       `give one another name: name: ${name}2`,
     );
     // With one name they clash in everything that is made of it: once said is enough.
-    if (!isNameFree) continue;
+    if (errors.length > 0) return errors;
     claim(
-      journal,
       `path ${path}`,
       name,
       `journals %s and ${name} are the same file ${path}`,
@@ -149,7 +147,6 @@ export function checkCollisions(
     );
     if (blobsDir !== null) {
       claim(
-        journal,
         `blobs ${stripSeparator(blobsDir)}`,
         name,
         `journals %s and ${name} share the blob directory ${blobsDir}`,
@@ -157,20 +154,31 @@ export function checkCollisions(
       );
     }
     for (const { destination: destinationName } of journal.to) {
-      const destination = destinations.get(destinationName);
+      const destination = this.#destinations.get(destinationName);
       if (destination?.kind !== 'wire') continue;
       const url = routeUrl(destination, name);
       const route = routeName(name, destinationName);
       claim(
-        journal,
         `place ${destination.host.toLowerCase()} ${destination.port} ${url}`,
         route,
         `routes %s and ${route} lead to one place, ${destination.host}:${destination.port}/${url}`,
         'make the urls differ: url: "{journal}.r/!replica"',
       );
     }
+    return errors;
   }
-  return collisions;
+
+  /** Gives back what the journal has taken. */
+  giveBack(journal: JournalConfig): void {
+    for (const [key, taken] of this.#taken) {
+      if (taken.journal === journal) this.#taken.delete(key);
+    }
+  }
+}
+
+function collision(journal: JournalConfig, message: string, hint: string): FerryError {
+  const context = { journal: journal.name, path: journal.path };
+  return new FerryError('JOURNAL_COLLISION', message, { kind: 'usage', hint, context });
 }
 
 function stripSeparator(path: string): string {

@@ -27,6 +27,7 @@ import { sourceOfBatch, sourceOfFile } from './payloadSource.js';
 import { verifyReplay } from './replay.js';
 import { retireRoute } from './retire.js';
 import { RouteFeed } from './routeFeed.js';
+import type { SealLog } from './spool/sealLog.js';
 import { Spool } from './spool/spool.js';
 import type { SpoolBatch } from './spool/types.js';
 import { spoolDir } from './spoolFiles.js';
@@ -39,6 +40,8 @@ export interface PipelineParts {
   bootId: string;
   /** Captures at once in this process. */
   captures: Semaphore;
+  /** Shared by all journals of this process. */
+  seals: SealLog;
   meter: Meter;
   log: Logger;
   /** Something was captured or confirmed: the process is not idle. */
@@ -372,8 +375,8 @@ export class JournalPipeline {
     if (this.#spool !== null && this.#capture !== null) {
       return { spool: this.#spool, capture: this.#capture };
     }
-    const { journal, config, access, payloads, bootId, log } = this.#p;
-    const spool = await Spool.open(this.#spoolDir(), { journal: journal.name, bootId });
+    const { journal, config, access, payloads, bootId, seals, log } = this.#p;
+    const spool = await Spool.open(this.#spoolDir(), { journal: journal.name, bootId, seals });
     try {
       const capture = new JournalCapture({
         spool,

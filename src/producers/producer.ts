@@ -9,7 +9,7 @@ import type { JournalGauges, ReadyCheck, Role, RoleContext } from '../common/rol
 import { Semaphore } from '../common/semaphore.js';
 import type { FerryConfig, JournalConfig } from '../config/model.js';
 import {
-  checkCollisions,
+  JournalClaims,
   resolveJournal,
   ruleFor,
   ruleMatches,
@@ -24,11 +24,13 @@ import { type DirectoryLock, lockDirectory } from './capture/directoryLock.js';
 import { JournalPipeline } from './journalPipeline.js';
 import { OperatorDesk } from './operatorDesk.js';
 import { payloadsOf } from './payloadSource.js';
+import { sealsDirIn } from './spool/sealCopies.js';
+import { SealLog } from './spool/sealLog.js';
 import { spooledJournals } from './spoolFiles.js';
 import { DirectoryWatcher } from './watch/watcher.js';
 
-/** Captures at once: each keeps a few files open and waits for a disk. */
-const CAPTURES_AT_ONCE = 16;
+/** Captures at once: each keeps a few files open and waits for a disk, and many share a sync. */
+const CAPTURES_AT_ONCE = 64;
 
 /**
  * So many journals of one directory are locked one by one, so that other producers can have others
@@ -53,7 +55,7 @@ export async function startProducer(
   access: QueueAccess,
   context: RoleContext,
 ): Promise<Role> {
-  const producer = new ProducerRole(config, access, context);
+  const producer = new ProducerRole(config, access, context, await readBootId());
   await producer.start();
   return producer;
 }
@@ -67,6 +69,7 @@ class ProducerRole implements Role {
   readonly #meter: Meter;
   readonly #progress: StartProgress;
   readonly #pipelines = new Map<string, JournalPipeline>();
+  readonly #claims: JournalClaims;
   readonly #refused = new Set<string>();
   /** By directory: one for all of it, or one for each journal in it. */
   readonly #locks = new Map<string, DirectoryLock[]>();
@@ -77,8 +80,9 @@ class ProducerRole implements Role {
   readonly #payloads: PayloadStore;
   readonly #stopListening: (() => void)[] = [];
   readonly #desk: OperatorDesk;
+  readonly #bootId: string;
+  readonly #seals: SealLog;
   #transfers: TransferServer | null = null;
-  #bootId = '';
   #looks = 0;
   #waking: Promise<void> | null = null;
   #wakeAgain = false;
@@ -90,9 +94,13 @@ class ProducerRole implements Role {
     config: FerryConfig,
     access: QueueAccess,
     { logger, meter, progress = NO_PROGRESS }: RoleContext,
+    bootId: string,
   ) {
+    this.#bootId = bootId;
+    this.#seals = new SealLog(sealsDirIn(config.stateDir), { bootId });
     this.#progress = progress;
     this.#config = config;
+    this.#claims = new JournalClaims(config.destinations);
     this.#access = access;
     this.#log = logger.child({ role: 'producer' });
     this.#meter = meter;
@@ -109,7 +117,6 @@ class ProducerRole implements Role {
   }
 
   async start(): Promise<void> {
-    this.#bootId = await readBootId();
     await mkdir(join(this.#config.stateDir, 'spool'), { recursive: true, mode: 0o700 });
     this.#transfers = new TransferServer(
       this.#access.data,
@@ -178,6 +185,7 @@ class ProducerRole implements Role {
     await Promise.all([...this.#watchers, ...this.#blobWatchers.values()].map((w) => w.close()));
     await this.#transfers?.stop();
     await Promise.all([...this.#pipelines.values()].map((pipeline) => pipeline.stop()));
+    await this.#seals.close();
     await Promise.all([...this.#locks.values()].flat().map((lock) => lock.release()));
     this.#log.info('producer stopped');
   }
@@ -271,9 +279,11 @@ class ProducerRole implements Role {
       const journal = resolveJournal(rule, basename(path));
       const known = this.#pipelines.get(journal.name);
       if (known !== undefined && known.journal.path === path) return known;
-      const others = [...this.#pipelines.values()].map((pipeline) => pipeline.journal);
-      const collision = checkCollisions([...others, journal], this.#config.destinations)[0];
-      if (collision !== undefined) throw collision.error;
+      const [collision] = this.#claims.take(journal);
+      if (collision !== undefined) {
+        this.#claims.giveBack(journal);
+        throw collision;
+      }
       return this.#add(journal);
     } catch (error) {
       this.#refused.add(path);
@@ -290,6 +300,7 @@ class ProducerRole implements Role {
       payloads: this.#payloads,
       bootId: this.#bootId,
       captures: this.#captures,
+      seals: this.#seals,
       meter: this.#meter,
       log: this.#log,
       onActive: () => {
@@ -336,11 +347,23 @@ class ProducerRole implements Role {
       void firstTurn.then(() => {
         done += 1;
         shown.at(done, pipelines.length);
-        if (done === pipelines.length) shown.end();
+        if (done < pipelines.length) return;
+        shown.end();
+        void this.#freeLeftSeals();
       });
     }
     if (pipelines.length === 0) shown.end();
     this.#stopListening.push(() => shown.end());
+  }
+
+  /** Every spool has taken by now what was its own in them. */
+  async #freeLeftSeals(): Promise<void> {
+    const damaged = await this.#seals.freeLeft();
+    if (damaged.length === 0) return;
+    this.#log.warn(
+      { files: damaged },
+      'seal logs of a former process cannot be read whole and are kept: after a power cut, a journal may lack its last batches; check the disk',
+    );
   }
 
   #scheduleLook(): void {

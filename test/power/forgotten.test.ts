@@ -14,7 +14,14 @@ import { cutAndCheckReceiver, wholeReceiverLife } from './receiverLives.js';
 const below = memoryDir();
 failOnLeaks();
 
-const [SMALL, LARGE, TRIMMED, ROLLING] = VARIANTS as [Variant, Variant, Variant, Variant];
+const [SMALL, LARGE, TRIMMED, ROLLING, , SEALS] = VARIANTS as readonly Variant[] as [
+  Variant,
+  Variant,
+  Variant,
+  Variant,
+  Variant,
+  Variant,
+];
 
 /** A sync of the product, and the life in which its absence is noticed. */
 const PRODUCER: Readonly<Record<string, Variant>> = {
@@ -26,6 +33,9 @@ const PRODUCER: Readonly<Record<string, Variant>> = {
   'partFile sync syncDirectory': LARGE,
   'trim releasePrefix sync': TRIMMED,
   'capture anonymous sync': SMALL,
+  'sealLog #share datasync': SEALS,
+  'sealLog #syncNames syncDirectory': SEALS,
+  'sealLog #syncSegment datasync': SEALS,
 };
 
 /** The sync before which a receiver is killed whose successor then lacks the one of the row. */

@@ -5,12 +5,14 @@
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { FerryError, systemCode } from '../../src/common/errors.js';
 import type { FileSystem } from '../../src/common/fileSystem.js';
 import { JournalCapture } from '../../src/producers/capture/capture.js';
+import { sealsDirIn } from '../../src/producers/spool/sealCopies.js';
+import { SealLog } from '../../src/producers/spool/sealLog.js';
 import { Spool } from '../../src/producers/spool/spool.js';
 import { payloadOf } from '../spool/helpers.js';
 import type { PowerCut } from './cut.js';
@@ -27,6 +29,8 @@ interface Promised {
 
 export interface ProducerOptions {
   trimAboveBytes?: number | null;
+  /** Small seals are made durable in a log that is shared with other spools; files of this size. */
+  sealsFileBytes?: number;
   forgets?: Forgetful;
 }
 
@@ -141,8 +145,7 @@ export class ProducerWorld {
     const { content, shrunk } = cut.file(this.disk.fileAt(this.journal));
     const begin = this.#begins[shrunk] ?? Number.NaN;
 
-    const spool = await Spool.readOnly(join(root, 'state/spool/foo'));
-    const captured = spool?.capturedBytes ?? 0;
+    const captured = await this.#capturedIn(root);
     assert.ok(captured <= this.written.length, 'more is captured than was written');
     assert.ok(begin <= captured, `lost: the journal begins at ${begin}, the spool has ${captured}`);
 
@@ -173,6 +176,19 @@ export class ProducerWorld {
     return world;
   }
 
+  /** What a producer finds captured there; its look changes nothing. */
+  async #capturedIn(root: string): Promise<number> {
+    if ((await Spool.readOnly(join(root, 'state/spool/foo'))) === undefined) return 0;
+    const copy = join(this.#below, `look-${uniqueNumber()}`);
+    cpSync(join(root, 'state'), copy, { recursive: true });
+    const bootId = `boot-${this.#boot + 1}`;
+    const spool = await Spool.open(join(copy, 'spool/foo'), { journal: 'foo', bootId });
+    const { capturedBytes } = spool;
+    await spool.close();
+    rmSync(copy, { recursive: true });
+    return capturedBytes;
+  }
+
   /** What may have been written as well, in a case that cannot be told; else null. */
   orElse: Buffer | null = null;
   /** A recovery has come to its end since the power cut. */
@@ -196,6 +212,7 @@ export class Producer {
   readonly process: DiskProcess;
   spool!: Spool;
   capture!: JournalCapture;
+  readonly seals: SealLog | null;
   /** A step that an error of the disk ends is passed over, as the pipeline does until its next try. */
   tolerant = false;
   readonly #fileSystem: FileSystem;
@@ -207,7 +224,19 @@ export class Producer {
   ) {
     this.world = world;
     this.process = world.disk.process(killAt);
-    this.#fileSystem = around(this.process);
+    const fileSystem = around(this.process);
+    this.#fileSystem = fileSystem;
+    const { bootId, root, options } = world;
+    const { sealsFileBytes: fileBytes } = options;
+    this.seals =
+      fileBytes === undefined
+        ? null
+        : new SealLog(sealsDirIn(join(root, 'state')), {
+            bootId,
+            fileSystem,
+            shareFrom: 1,
+            fileBytes,
+          });
   }
 
   /** Runs the steps, or as many as it lives for; nothing of it is left open. */
@@ -220,6 +249,7 @@ export class Producer {
       await steps(this);
       await this.#step(() => this.capture.close());
       await this.#step(() => this.spool.close());
+      await this.#step(async () => this.seals?.close());
       return 'ended';
     } catch (error) {
       if (!this.process.dead) throw error;
@@ -228,6 +258,7 @@ export class Producer {
       this.process.kill();
       await this.capture?.close().catch(() => undefined);
       await this.spool?.close().catch(() => undefined);
+      await this.seals?.close().catch(() => undefined);
       this.world.noteTruncations();
     }
   }
@@ -248,7 +279,8 @@ export class Producer {
       );
     await required(() => fileSystem.mkdir(join(world.root, 'state/spool'), options));
     await required(async () => {
-      this.spool = await Spool.open(spoolDir, { journal: 'foo', bootId, fileSystem });
+      const seals = this.seals === null ? {} : { seals: this.seals };
+      this.spool = await Spool.open(spoolDir, { journal: 'foo', bootId, fileSystem, ...seals });
     });
     this.#promiseWhatIsSeen();
     await required(() => this.spool.addRoute(ROUTE, { after: 0 }));
@@ -262,6 +294,7 @@ export class Producer {
     });
     await this.#step(() => this.capture.recover());
     this.world.recovered = true;
+    await this.#step(async () => this.seals?.freeLeft());
     this.#promiseWhatIsSeen();
   }
 

@@ -12,20 +12,42 @@ export interface Variant {
   steps(producer: Producer): Promise<void>;
 }
 
+async function smallBatches(p: Producer): Promise<void> {
+  for (const bytes of [100, 9000, 20_000, 300]) {
+    await p.append(bytes);
+    await p.append(5000);
+    await p.captureAll();
+    await p.blobsAndGeneration();
+    if (p.spool.lastSequence > 1) await p.ack(p.spool.lastSequence - 1);
+    if (bytes === 20_000) await p.settle();
+  }
+}
+
+/** Nothing but seals that needs a sync: the log of the spool itself is left behind. */
+async function manySeals(p: Producer): Promise<void> {
+  for (const bytes of [100, 3000, 5000, 40, 7000, 60, 2000, 30]) {
+    await p.append(bytes);
+    await p.captureAll();
+    if (bytes === 40) await p.settle();
+    if (bytes === 60) await p.ack(p.spool.lastSequence - 2);
+  }
+}
+
+async function rollingSegments(p: Producer): Promise<void> {
+  // The large one is in a file of its own: then nothing in the first segment is needed.
+  for (const bytes of [240, 240, 240, 240, 240, 260, 2]) {
+    await p.append(bytes * KB);
+    await p.captureAll();
+    await p.settle();
+    await p.ack();
+  }
+}
+
 export const VARIANTS: readonly Variant[] = [
   {
     name: 'small batches in the log, several settled by one sync',
     options: {},
-    async steps(p) {
-      for (const bytes of [100, 9000, 20_000, 300]) {
-        await p.append(bytes);
-        await p.append(5000);
-        await p.captureAll();
-        await p.blobsAndGeneration();
-        if (p.spool.lastSequence > 1) await p.ack(p.spool.lastSequence - 1);
-        if (bytes === 20_000) await p.settle();
-      }
-    },
+    steps: smallBatches,
   },
   {
     name: 'large batches in files of their own, and freed',
@@ -53,15 +75,22 @@ export const VARIANTS: readonly Variant[] = [
   {
     name: 'segments that roll and go',
     options: {},
-    async steps(p) {
-      // The large one is in a file of its own: then nothing in the first segment is needed.
-      for (const bytes of [240, 240, 240, 240, 240, 260, 2]) {
-        await p.append(bytes * KB);
-        await p.captureAll();
-        await p.settle();
-        await p.ack();
-      }
-    },
+    steps: rollingSegments,
+  },
+  {
+    name: 'small batches in a shared seal log, other facts between them',
+    options: { sealsFileBytes: 1000 * KB },
+    steps: smallBatches,
+  },
+  {
+    name: 'small batches in a shared seal log, which fills and is freed',
+    options: { sealsFileBytes: 8 * KB },
+    steps: manySeals,
+  },
+  {
+    name: 'segments that roll and go, and a shared seal log',
+    options: { sealsFileBytes: 500 * KB },
+    steps: rollingSegments,
   },
 ];
 

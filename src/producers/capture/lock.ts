@@ -9,9 +9,9 @@
  * Trying alone starves beside a busy writer, which leaves no gap; waiting alone costs a thread
  * per journal. So one real wait at a time in the process.
  *
- * While we hold a lock every commit of that database stands still. Holds are therefore few at a
- * time (`HOLDS_AT_ONCE`): each needs the thread pool for its reads and syncs, and a lock that is
- * held while its work queues behind a hundred others is held for nothing.
+ * While we hold a lock every commit of that database stands still. Holds are therefore bounded
+ * (`HOLDS_AT_ONCE`): a lock that is held while its work queues behind hundreds of others is held for
+ * nothing. Some tens are worth it: their seals share one sync.
  */
 import { closeSync, constants, fstatSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -23,7 +23,7 @@ import { Semaphore } from '../../common/semaphore.js';
 const TRY_PAUSE_MAX_MS = 32;
 /** After so long without luck the real wait begins. */
 const TRYING_MAX_MS = 1000;
-const HOLDS_AT_ONCE = Math.max(2, Number(process.env['UV_THREADPOOL_SIZE'] ?? 4) || 4);
+const HOLDS_AT_ONCE = 32;
 
 const realWaits = new Semaphore(1);
 const holds = new Semaphore(HOLDS_AT_ONCE);

@@ -14,7 +14,7 @@
  * may be appended to the old one, for a reader would believe the newer checkpoint.
  */
 
-import { dirname } from 'node:path';
+import { basename, dirname } from 'node:path';
 import { crashPoint } from '../../common/crashPoints.js';
 import { asError, FerryError, systemCode } from '../../common/errors.js';
 import type { FileSystem } from '../../common/fileSystem.js';
@@ -24,6 +24,8 @@ import type { Fact } from './facts.js';
 import { forgetHandle, type HandleOwner, touchHandle, writeAll } from './handles.js';
 import { type LoadedSpool, segmentName } from './load.js';
 import { encodeRecord } from './record.js';
+import type { SealRecord } from './sealCopies.js';
+import type { SealLog, SpoolLog } from './sealLog.js';
 import type { SpoolState } from './state.js';
 
 /** Larger: longer reads at open and more dead payload. Smaller: more checkpoints. */
@@ -53,10 +55,11 @@ interface Waiter {
   reject: (error: Error) => void;
 }
 
-export class SegmentLog implements HandleOwner {
-  readonly #dir: string;
+export class SegmentLog implements HandleOwner, SpoolLog {
+  readonly dir: string;
   readonly #fileSystem: FileSystem;
   readonly #state: SpoolState;
+  readonly #seals: SealLog | null;
   /** Sizes of the files that count: the log's segments, batch files, the copy in the making. */
   readonly files: Map<string, number>;
   #segment: number;
@@ -71,8 +74,10 @@ export class SegmentLog implements HandleOwner {
   #pumping: Promise<void> | undefined;
   #closed = false;
 
-  constructor(dir: string, fileSystem: FileSystem, loaded: LoadedSpool) {
-    this.#dir = dir;
+  /** @param seals shared with other spools of the process; null: this one syncs for itself */
+  constructor(dir: string, fileSystem: FileSystem, loaded: LoadedSpool, seals: SealLog | null) {
+    this.#seals = seals;
+    this.dir = dir;
     this.#fileSystem = fileSystem;
     this.#state = loaded.state;
     this.files = loaded.files;
@@ -106,7 +111,7 @@ export class SegmentLog implements HandleOwner {
    */
   append(entries: readonly Entry[], { durable }: { durable: boolean }): Promise<void> {
     if (this.#closed) {
-      const error = new FerryError('SPOOL_CLOSED', `spool ${this.#dir} is closed`, {
+      const error = new FerryError('SPOOL_CLOSED', `spool ${this.dir} is closed`, {
         kind: 'internal',
       });
       return Promise.reject(error);
@@ -126,6 +131,10 @@ export class SegmentLog implements HandleOwner {
   /** Leaves a suspect tail behind; nothing happens when there is none. */
   async repair(): Promise<void> {
     if (this.#suspect) await this.append([], { durable: true });
+  }
+
+  get isClosed(): boolean {
+    return this.#closed;
   }
 
   async close(): Promise<void> {
@@ -151,7 +160,7 @@ export class SegmentLog implements HandleOwner {
         await writers.run(() => this.#write(group));
         for (const waiter of group) waiter.resolve();
       } catch (error) {
-        const failure = writeFailed(this.#dir, error);
+        const failure = writeFailed(this.dir, error);
         for (const waiter of group) waiter.reject(failure);
       }
     }
@@ -164,16 +173,20 @@ export class SegmentLog implements HandleOwner {
     const entries = group.flatMap((waiter) => waiter.entries);
     const parts: Buffer[] = [];
     const payloadOffsets: number[] = [];
+    const seals: SealRecord[] = [];
     let end = this.#end;
     for (const { fact, payload } of entries) {
       const head = encodeRecord(fact, payload, this.#durableEnd);
       parts.push(head);
       if (payload !== null) parts.push(payload);
       payloadOffsets.push(end + head.length);
+      if (fact.t === 'seal' && payload !== null) {
+        seals.push(this.#sealRecord(fact.seq, end, [head, payload]));
+      }
       end += head.length + (payload?.length ?? 0);
     }
     if (entries.length > 0) await this.#writeParts(parts, end);
-    if (group.some((waiter) => waiter.durable)) await this.#makeDurable(end);
+    if (group.some((waiter) => waiter.durable)) await this.#settle(group, seals, end);
     for (const [index, { fact, payload }] of entries.entries()) {
       try {
         this.#state.apply(fact, {
@@ -207,6 +220,25 @@ export class SegmentLog implements HandleOwner {
     this.files.set(this.currentFile, end);
   }
 
+  /** Small seals may share a sync with those of other spools; all else is synced here. */
+  async #settle(group: readonly Waiter[], seals: readonly SealRecord[], end: number) {
+    const own = () => this.#makeDurable(end);
+    if (this.#seals === null || !this.#directoryDurable || !isSealsOnly(group)) return own();
+    try {
+      await this.#seals.makeDurable(this, seals, own);
+    } catch (error) {
+      // They stand in this log and are not promised.
+      this.#suspect = true;
+      throw error;
+    }
+  }
+
+  #sealRecord(sequence: number, offset: number, record: readonly [Buffer, Buffer]): SealRecord {
+    const { stream } = this.#state;
+    const spool = basename(this.dir);
+    return { spool, stream, sequence, segment: this.#segment, offset, record };
+  }
+
   async #makeDurable(end: number): Promise<void> {
     if (this.#durableEnd === end && this.#directoryDurable) return;
     try {
@@ -225,8 +257,8 @@ export class SegmentLog implements HandleOwner {
 
   /** A new spool's path: a log whose directory a power cut forgets is no log. */
   async #syncNames(): Promise<void> {
-    await this.#fileSystem.syncDirectory(this.#dir);
-    let above = dirname(this.#dir);
+    await this.#fileSystem.syncDirectory(this.dir);
+    let above = dirname(this.dir);
     await this.#fileSystem.syncDirectory(above);
     for (let level = 0; level < STATE_LEVELS; level += 1) {
       above = dirname(above);
@@ -263,14 +295,14 @@ export class SegmentLog implements HandleOwner {
   async #roll(): Promise<void> {
     const next = this.#segment + 1;
     const name = segmentName(next);
-    const path = `${this.#dir}/${name}`;
+    const path = `${this.dir}/${name}`;
     const record = encodeRecord(this.#state.checkpoint(), null, 0);
     let handle: OpenFile | undefined;
     try {
       handle = await this.#fileSystem.open(path, 'wx', 0o600);
       await writeAll(handle, record, 0);
       await handle.datasync();
-      if (this.#directoryDurable) await this.#fileSystem.syncDirectory(this.#dir);
+      if (this.#directoryDurable) await this.#fileSystem.syncDirectory(this.dir);
       else await this.#syncNames();
     } catch (error) {
       await this.#removeUnfinished(path, handle);
@@ -295,14 +327,14 @@ export class SegmentLog implements HandleOwner {
       await this.#fileSystem.unlink(path).catch((error: unknown) => {
         if (systemCode(error) !== 'ENOENT') throw error;
       });
-      if (handle !== undefined) await this.#fileSystem.syncDirectory(this.#dir);
+      if (handle !== undefined) await this.#fileSystem.syncDirectory(this.dir);
     } catch {
       this.#suspect = true;
     }
   }
 
   async #open(): Promise<OpenFile> {
-    this.#handle ??= await this.#fileSystem.open(`${this.#dir}/${this.currentFile}`, 'r+');
+    this.#handle ??= await this.#fileSystem.open(`${this.dir}/${this.currentFile}`, 'r+');
     return this.#handle;
   }
 
@@ -312,6 +344,16 @@ export class SegmentLog implements HandleOwner {
     this.#handle = undefined;
     await handle?.close();
   }
+}
+
+/** What has to be durable are small seals, and nothing else. */
+function isSealsOnly(group: readonly Waiter[]): boolean {
+  return group.every(
+    ({ durable, entries }) =>
+      !durable ||
+      (entries.length > 0 &&
+        entries.every(({ fact, payload }) => fact.t === 'seal' && payload !== null)),
+  );
 }
 
 function writeFailed(dir: string, cause: unknown): FerryError {

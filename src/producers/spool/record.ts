@@ -9,13 +9,16 @@
  *    16  u64  length of payload
  *    24  u64  `synced`: the first so many bytes of this segment were durable when this was written
  *
- * All little endian. `synced` tells a torn tail (power cut: may be dropped) from durable bytes
+ * All little endian. Seal logs have the same frames under a magic of their own, since what they frame
+ * are records. `synced` tells a torn tail (power cut: may be dropped) from durable bytes
  * that went bad (must not be dropped).
  */
 import { crc32 } from 'node:zlib';
 
 export const RECORD_HEADER_BYTES = 32;
 const MAGIC = Buffer.from('JFR1', 'latin1');
+/** Of the frames of a seal log (`sealCopies.ts`). */
+export const COPY_MAGIC = Buffer.from('JFS1', 'latin1');
 /** A meta longer than this is noise, not a record. A checkpoint of a million batches fits. */
 const META_MAX_BYTES = 256 * 1024 * 1024;
 
@@ -30,25 +33,38 @@ export interface RawRecord {
 }
 
 /** Header and meta of one record; the payload, if any, follows as it is. */
-export function encodeRecord(meta: unknown, payload: Buffer | null, synced: number): Buffer {
+export function encodeRecord(
+  meta: unknown,
+  payload: Buffer | readonly Buffer[] | null,
+  synced: number,
+  magic = MAGIC,
+): Buffer {
+  const parts = payload === null ? [] : Buffer.isBuffer(payload) ? [payload] : payload;
   const text = Buffer.from(JSON.stringify(meta), 'utf8');
-  const head = Buffer.alloc(RECORD_HEADER_BYTES + text.length);
-  MAGIC.copy(head, 0);
+  const head = Buffer.allocUnsafe(RECORD_HEADER_BYTES + text.length);
+  magic.copy(head, 0);
   head.writeUInt32LE(text.length, 8);
-  head.writeBigUInt64LE(BigInt(payload?.length ?? 0), 16);
+  head.writeUInt32LE(0, 12);
+  let payloadBytes = 0;
+  for (const part of parts) payloadBytes += part.length;
+  head.writeBigUInt64LE(BigInt(payloadBytes), 16);
   head.writeBigUInt64LE(BigInt(synced), 24);
   text.copy(head, RECORD_HEADER_BYTES);
   let sum = crc32(head.subarray(8));
-  if (payload !== null) sum = crc32(payload, sum);
+  for (const part of parts) sum = crc32(part, sum);
   head.writeUInt32LE(sum, 4);
   return head;
 }
 
 /** The record at `offset`, or undefined when there is no whole, valid one. */
-export function decodeRecord(segment: Buffer, offset: number): RawRecord | undefined {
+export function decodeRecord(
+  segment: Buffer,
+  offset: number,
+  magic = MAGIC,
+): RawRecord | undefined {
   const metaStart = offset + RECORD_HEADER_BYTES;
   if (metaStart > segment.length) return undefined;
-  if (segment.compare(MAGIC, 0, 4, offset, offset + 4) !== 0) return undefined;
+  if (segment.compare(magic, 0, 4, offset, offset + 4) !== 0) return undefined;
   const metaBytes = segment.readUInt32LE(offset + 8);
   if (metaBytes > META_MAX_BYTES || segment.readUInt32LE(offset + 12) !== 0) return undefined;
   const payloadBytes = Number(segment.readBigUInt64LE(offset + 16));
@@ -95,12 +111,12 @@ export function sealAt(segment: Buffer, offset: number): number | null {
 }
 
 /** Reads all records of a segment and judges its tail. */
-export function scanSegment(segment: Buffer): SegmentScan {
+export function scanSegment(segment: Buffer, magic = MAGIC): SegmentScan {
   const records: RawRecord[] = [];
   let offset = 0;
   let synced = 0;
   while (offset < segment.length) {
-    const record = decodeRecord(segment, offset);
+    const record = decodeRecord(segment, offset, magic);
     if (record === undefined) break;
     records.push(record);
     synced = Math.max(synced, record.synced);
@@ -108,9 +124,9 @@ export function scanSegment(segment: Buffer): SegmentScan {
   }
   let damaged = synced > offset;
   for (let at = offset; !damaged && at < segment.length; ) {
-    const next = segment.indexOf(MAGIC, at + 1);
+    const next = segment.indexOf(magic, at + 1);
     if (next < 0) break;
-    const later = decodeRecord(segment, next);
+    const later = decodeRecord(segment, next, magic);
     // A payload may hold a copy of a whole spool record. It is judged like a record here, and
     // the worst that comes of it is a refusal that an operator can look at.
     damaged = later !== undefined && later.synced > offset;

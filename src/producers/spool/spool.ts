@@ -17,6 +17,8 @@ import { writeAll } from './handles.js';
 import { batchName, type LoadedSpool, loadSpool, segmentName, spoolDamaged } from './load.js';
 import { SegmentLog } from './log.js';
 import { encodeRecord } from './record.js';
+import { endOf, missingSeals, type SpoolEnd } from './sealCopies.js';
+import type { SealLog } from './sealLog.js';
 import { SpoolState } from './state.js';
 import type { SealRequest, SpoolBatch, Verdict } from './types.js';
 import { SpoolSnapshot, StateView } from './view.js';
@@ -27,6 +29,8 @@ export interface SpoolOptions {
   bootId: string;
   /** Default: the real one. */
   fileSystem?: FileSystem;
+  /** Small seals share their syncs with those of other spools that have the same. Default: not. */
+  seals?: SealLog;
   /** Wall clock in ms. Default `Date.now`. */
   now?: () => number;
 }
@@ -52,7 +56,7 @@ export class Spool extends StateView {
     this.bootId = options.bootId;
     this.fileSystem = options.fileSystem ?? nodeFileSystem;
     this.#now = options.now ?? Date.now;
-    this.#log = new SegmentLog(dir, this.fileSystem, loaded);
+    this.#log = new SegmentLog(dir, this.fileSystem, loaded, options.seals ?? null);
   }
 
   /**
@@ -90,6 +94,7 @@ export class Spool extends StateView {
       // on (a seal is published, a blob is sent under its version), so it has to become what it
       // looks like.
       if (loaded.mustSync) await spool.sync();
+      await spool.#takeMissingSeals(endOf(loaded));
       spool.#reclaimLater();
     } catch (error) {
       await spool.close();
@@ -396,6 +401,15 @@ export class Spool extends StateView {
 
   async #append(fact: Fact, durable: boolean, payload: Buffer | null = null): Promise<void> {
     await this.#log.append([{ fact, payload }], { durable });
+  }
+
+  /** A power cut took the end of the log, while the seals in it were durable elsewhere. */
+  async #takeMissingSeals(end: SpoolEnd): Promise<void> {
+    const missing = await missingSeals(this.dir, { ...end, bootId: this.bootId }, this.fileSystem);
+    if (missing.length === 0) return;
+    for (const entry of missing) await this.#log.append([entry], { durable: false });
+    await this.sync();
+    crashPoint('seals.taken');
   }
 
   #reclaimLater(): void {
