@@ -52,11 +52,11 @@ export interface PipelineParts {
  * One journal on its way into Redis. A turn does all that can be done now, in this order:
  *
  *     spool open, leftover of a crash taken out   (once, with or without Redis)
- *     routes: open for this Redis run, acks taken over
+ *     routes: open for this Redis run, acks taken over   (not when only the journal has changed)
  *     what an operator asked for
  *     links of blobs seen
  *     capture, when a route has nothing waiting or the journal is large
- *     routes: fed;  blobs: fed, finished
+ *     routes: fed, where there is room for more;  blobs: fed, finished
  *
  * Turns never overlap; a hint that comes during a turn causes one more. A turn that fails is
  * tried again at the journal's interval, and its reason is said once.
@@ -81,6 +81,8 @@ export class JournalPipeline {
   #firstTurnEnded: () => void = () => undefined;
   #turn: Promise<void> | null = null;
   #again = false;
+  /** Redis may say something new of the routes. */
+  #routesChanged = true;
   #stopped = false;
   readonly #abort = new AbortController();
   #timer: NodeJS.Timeout | undefined;
@@ -97,9 +99,13 @@ export class JournalPipeline {
     });
   }
 
-  /** Something may have changed: journal, blob directory, Redis. */
-  look(): void {
+  /**
+   * Something may have changed: journal or blob directory, or what Redis says of the routes. The
+   * first is asked for with each commit, and costs no question to Redis unless it is to be captured.
+   */
+  look(what: 'journal' | 'routes'): void {
     if (this.#stopped) return;
+    if (what === 'routes') this.#routesChanged = true;
     if (this.#turn !== null) {
       this.#again = true;
       return;
@@ -107,7 +113,7 @@ export class JournalPipeline {
     this.#turn = this.#turns().finally(() => {
       this.#turn = null;
       this.#firstTurnEnded();
-      if (this.#again) this.look();
+      if (this.#again) this.look('journal');
     });
   }
 
@@ -117,7 +123,7 @@ export class JournalPipeline {
   /** Something happened to this name in the blob directory. */
   blobTouched(name: string): void {
     this.#blobs?.touched(name);
-    this.look();
+    this.look('journal');
   }
 
   /** Another Redis run, or news that Redis lost something. */
@@ -125,7 +131,7 @@ export class JournalPipeline {
     for (const route of this.#routes) route.close();
     this.#blobs?.forgetJobs();
     this.#blobsWoken = false;
-    this.look();
+    this.look('routes');
   }
 
   /** True while some route has not confirmed all that was captured. */
@@ -186,7 +192,7 @@ export class JournalPipeline {
   #inTurn(ask: Ask): Promise<Done> {
     return new Promise((resolve, reject) => {
       this.#asks.push({ ask, resolve, reject });
-      this.look();
+      this.look('routes');
     });
   }
 
@@ -247,17 +253,21 @@ export class JournalPipeline {
     if (this.#p.access.scripts.facts === null) return;
 
     await this.#retireOrphans(spool);
-    for (const route of this.#routes) await route.step();
+    if (this.#routesChanged || this.#routes.some((route) => !route.isOpen)) {
+      // Before the questions: news that come meanwhile are for the next turn.
+      this.#routesChanged = false;
+      await this.#stepRoutes();
+    }
     if (this.#asks.length > 0) {
       await this.#answerAsks(spool);
-      for (const route of this.#routes) await route.step();
+      await this.#stepRoutes();
     }
     const links = (await this.#blobs?.scan()) ?? [];
     const outcome = await this.#captureIfDue(capture);
     if (outcome !== 'waits') await this.#blobs?.take(links, spool.lastSequence);
     if (outcome === 'captured') {
       this.#p.onActive();
-      for (const route of this.#routes) await route.step();
+      for (const route of this.#routes) if (route.hasRoom) await route.feed();
       this.#again = true; // commits that came meanwhile
     }
     if (this.#routes.some((route) => route.waitsForMemory)) {
@@ -274,6 +284,16 @@ export class JournalPipeline {
     if (this.pending) {
       this.#p.onActive();
       this.#lookIn(this.journal.intervalMs);
+    }
+  }
+
+  /** One that fails is tried again with the next turn, whatever that is for. */
+  async #stepRoutes(): Promise<void> {
+    try {
+      for (const route of this.#routes) await route.step();
+    } catch (error) {
+      this.#routesChanged = true;
+      throw error;
     }
   }
 
@@ -499,7 +519,7 @@ export class JournalPipeline {
     this.#timerDue = due;
     this.#timer = setTimeout(() => {
       this.#timerDue = Number.POSITIVE_INFINITY;
-      this.look();
+      this.look('routes');
     }, ms);
   }
 

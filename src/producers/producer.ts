@@ -69,6 +69,8 @@ class ProducerRole implements Role {
   readonly #meter: Meter;
   readonly #progress: StartProgress;
   readonly #pipelines = new Map<string, JournalPipeline>();
+  /** The same by their files: each event of a directory asks. */
+  readonly #byPath = new Map<string, JournalPipeline>();
   readonly #claims: JournalClaims;
   readonly #refused = new Set<string>();
   /** By directory: one for all of it, or one for each journal in it. */
@@ -211,7 +213,9 @@ class ProducerRole implements Role {
     const watcher = new DirectoryWatcher({
       dir,
       intervalMs: sweepMs,
-      filter: (name) => ruleFor(this.#config.journals, join(dir, name)) !== null,
+      filter: (name) =>
+        this.#byPath.has(`${dir}/${name}`) ||
+        ruleFor(this.#config.journals, join(dir, name)) !== null,
       repeatNonEmpty: true,
       onTrouble: (err) => this.#log.warn({ err, dir }, 'the directory cannot be watched'),
       onBack: () => {
@@ -226,7 +230,9 @@ class ProducerRole implements Role {
       if (systemCode(error) !== 'ENOENT') throw error;
     }
     watcher.onLook((name) => {
-      if (this.#locks.has(dir)) this.#discover(join(dir, name))?.look();
+      if (!this.#locks.has(dir)) return;
+      const known = this.#byPath.get(`${dir}/${name}`) ?? this.#discover(join(dir, name));
+      known?.look('journal');
     });
     await watcher.start();
   }
@@ -308,8 +314,9 @@ class ProducerRole implements Role {
       },
     });
     this.#pipelines.set(journal.name, pipeline);
+    this.#byPath.set(journal.path, pipeline);
     if (journal.blobsDir !== null) this.#watchBlobs(journal, pipeline);
-    pipeline.look();
+    pipeline.look('routes');
     return pipeline;
   }
 
@@ -335,7 +342,7 @@ class ProducerRole implements Role {
     // Somebody has removed jobs by hand.
     if (what === 'wake') void this.#wakeSleepers();
     if ((what !== 'ack' && what !== 'blob') || route === undefined) return;
-    this.#pipelines.get(parseRouteName(route).journal)?.look();
+    this.#pipelines.get(parseRouteName(route).journal)?.look('routes');
   }
 
   /** With thousands of journals it takes a while until each has been looked at once. */
@@ -378,7 +385,7 @@ class ProducerRole implements Role {
     this.#desk.look();
     for (const pipeline of this.#pipelines.values()) {
       pipeline.pruneArchive();
-      if (pipeline.pending) pipeline.look();
+      if (pipeline.pending) pipeline.look('routes');
     }
     if (this.#looks % LOOKS_PER_WAKE === 0) await this.#wakeSleepers();
   }

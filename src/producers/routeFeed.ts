@@ -141,6 +141,25 @@ export class RouteFeed {
     }
   }
 
+  /** More of what was captured may be handed to Redis now, as far as is known. */
+  get hasRoom(): boolean {
+    if (!this.isOpen || this.#waitsForMemory) return true;
+    const ahead = this.#tail - this.#head + 1;
+    return this.#tail < this.#p.spool.lastSequence && ahead < this.#p.journal.limits.ahead;
+  }
+
+  /**
+   * Hands what was captured to Redis, which says by itself when it has lost the route: then that is
+   * opened anew, as in `step`.
+   *
+   * @throws FerryError as `step`
+   */
+  async feed(): Promise<void> {
+    if (this.isOpen && (await this.#feed())) return;
+    this.close();
+    await this.step();
+  }
+
   /** The head may sleep although it ought to run; see `wakeHead`. */
   async wake(): Promise<void> {
     await wakeHead(this.#p.access.order, this.#p.access.queues, this.route);
