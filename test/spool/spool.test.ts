@@ -14,6 +14,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { FerryError } from '../../src/common/errors.js';
 import { placeOf } from '../../src/producers/agreement.js';
+import { logsFor } from '../../src/producers/spool/handles.js';
 import { DEAD_PAYLOAD_BYTES } from '../../src/producers/spool/log.js';
 import { Spool } from '../../src/producers/spool/spool.js';
 import { FaultyFileSystem } from '../support/faultyFileSystem.js';
@@ -36,6 +37,13 @@ test('a new spool is private, empty, and keeps its stream id', async (t) => {
   const again = await Spool.open(dir, options);
   assert.equal(again.stream, spool.stream);
   await again.close();
+});
+
+test('as many logs stay open as a part of the descriptors allows', () => {
+  assert.equal(logsFor(null), 200);
+  assert.equal(logsFor(256), 200);
+  assert.equal(logsFor(4_096), 1_024);
+  assert.equal(logsFor(1_048_576), 2_000);
 });
 
 test('the spool of another journal is refused', async (t) => {

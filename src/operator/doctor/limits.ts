@@ -3,7 +3,7 @@ import { watch } from 'node:fs';
 import { readdir, readFile, readlink, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { FerryConfig } from '../../config/model.js';
-import { OPEN_LOGS_MAX } from '../../producers/spool/handles.js';
+import { OPEN_LOGS_MIN } from '../../producers/spool/handles.js';
 import { type Examination, type Findings, reasonOf } from './examination.js';
 import { journalsOf } from './journals.js';
 import { exists } from './system.js';
@@ -47,7 +47,7 @@ function openFilesOf(config: FerryConfig): number {
   let sends = 0;
   for (const { connections } of config.destinations.values()) sends += connections;
   const receiver = config.receiver === null ? 0 : config.receiver.limits.connections;
-  const journals = config.journals.length === 0 ? 0 : OPEN_LOGS_MAX + OPEN_FILES_CAPTURES;
+  const journals = config.journals.length === 0 ? 0 : OPEN_LOGS_MIN + OPEN_FILES_CAPTURES;
   // A connection has a socket and a file.
   return OPEN_FILES_BASE + journals + 2 * (sends + receiver);
 }
