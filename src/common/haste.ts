@@ -1,24 +1,30 @@
-/**
- * A call that takes longer than this, in milliseconds, has met a disk that is busy. Lower: a process
- * that was only put aside for a moment goes the long way; higher: everybody else stands still longer.
- */
+/** Shorter calls have not waited for a disk, in milliseconds. */
 const LONG_MS = 2;
 
-/** So many times as long as a long call took, calls go through the thread pool. */
-const PATIENCE = 10;
+/**
+ * So much may be lost in long calls at once, in milliseconds. Less: a process that was only put
+ * aside for a moment, on a busy machine, goes the long way; more: everybody else stands still longer.
+ */
+const LOST_MAX_MS = 10;
+
+/** Of the time, so much may be lost for ever. */
+const LOST_SHARE = 0.1;
 
 /**
  * Whether tiny calls of the file system, which touch the page cache only, may be made at once. A way
  * through the thread pool costs 30 to 60 us of CPU time, the call itself a few. But a disk that is
- * busy makes even such a call wait, and the whole process with it. So each is measured, and after a
- * long one they go through the thread pool for ten times its length: however slow the disk is, the
- * process stands still for a tenth of the time at most.
+ * busy makes even such a call wait, and the whole process with it. So each is measured, and when too
+ * much was lost in long ones they go through the thread pool for ten times as long: however slow
+ * the disk is, the process stands still for a tenth of the time at most.
  *
  * One for each disk and kind of work. Never for syncs: these always wait for the disk.
  */
 export class Haste {
   readonly #now: () => number;
   #patientUntil = Number.NEGATIVE_INFINITY;
+  /** What long calls have cost, less what may be lost since. */
+  #lostMs = 0;
+  #lostAt = Number.NEGATIVE_INFINITY;
 
   /** @param now milliseconds on a clock that only goes forward */
   constructor(now: () => number = () => performance.now()) {
@@ -45,8 +51,16 @@ export class Haste {
       return atOnce();
     } finally {
       const ended = this.#now();
-      const took = ended - begun;
-      if (took > LONG_MS) this.#patientUntil = ended + PATIENCE * took;
+      if (ended - begun > LONG_MS) this.#lose(begun, ended);
     }
+  }
+
+  #lose(begun: number, ended: number): void {
+    const regained = (begun - this.#lostAt) * LOST_SHARE;
+    this.#lostMs = Math.max(0, this.#lostMs - regained) + (ended - begun);
+    this.#lostAt = ended;
+    if (this.#lostMs <= LOST_MAX_MS) return;
+    this.#patientUntil = ended + this.#lostMs / LOST_SHARE;
+    this.#lostMs = 0;
   }
 }

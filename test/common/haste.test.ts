@@ -53,16 +53,27 @@ describe('haste', () => {
   it('stands still for a tenth of the time at most', async () => {
     const { call, done, pass } = haste();
     for (let i = 0; i < 1_000; i += 1) {
-      await call(10);
+      await call(12);
       pass(1);
     }
     assert.ok(done.filter((how) => how === 'at once').length <= 11);
   });
 
+  it('minds no single call that was short of the processor, but many of them', () => {
+    const { call, one, pass } = haste();
+    for (let i = 0; i < 100; i += 1) {
+      call(3);
+      pass(30);
+      assert.equal(one.isPatient, false);
+    }
+    for (let i = 0; i < 4; i += 1) call(3);
+    assert.equal(one.isPatient, true);
+  });
+
   it('becomes patient by a long call that fails, and passes the error on', async () => {
     const { one, pass } = haste();
     const failing = () => {
-      pass(5);
+      pass(15);
       throw new Error('no room');
     };
     assert.throws(() => one.run(failing, async () => 0), /no room/);

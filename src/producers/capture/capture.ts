@@ -11,18 +11,20 @@
  * journal that turns out not to be the one that was copied sends it back to the look, with the
  * copy dropped; a trimmed copy is the only one of its bytes and is never dropped.
  *
- * Settling: fsync of the journal costs a flush for its writer, so it is done once for many
- * captures. Until then a power cut may bring captured bytes back, and the spool keeps them to
+ * Settling: fsync of the journal costs a flush for its writer, and makes the next truncation cost
+ * more, which then has blocks to free. So it is done once for many captures, and with many journals
+ * one after the other, in a part of the time. Until then a power cut may bring captured bytes back, and the spool keeps them to
  * compare with.
  */
 
 import { crashPoint } from '../../common/crashPoints.js';
 import { asError } from '../../common/errors.js';
 import type { OpenFile } from '../../common/openFile.js';
+import { Paced } from '../../common/paced.js';
 import { Semaphore } from '../../common/semaphore.js';
 import type { Spool } from '../spool/spool.js';
 import { holeOrCopy } from './compare.js';
-import { journalSize, openJournal, statOpened } from './journalFile.js';
+import { closerOf, journalSize, openJournal, statOpened } from './journalFile.js';
 import { lockJournal } from './lock.js';
 import {
   type CaptureNote,
@@ -35,7 +37,7 @@ import {
 import { PartFile } from './partFile.js';
 import { recoverJournal } from './recovery.js';
 import { DISK_FLOOR_BYTES, heldFor } from './room.js';
-import { dropPart, INLINE_MAX_BYTES, sealAndTruncate } from './seal.js';
+import { dropPart, type Hold, INLINE_MAX_BYTES, sealAndTruncate } from './seal.js';
 import { releasePrefix } from './trim.js';
 
 export interface JournalCaptureOptions {
@@ -58,6 +60,8 @@ export interface JournalCaptureOptions {
 export const SETTLE_AFTER_MS = 1000;
 /** So many captures are settled at once even in less time. */
 const SETTLE_CAPTURES_MAX = 64;
+/** A settling that finds new bytes waits so often, for a second in all. */
+const SETTLE_POSTPONED_MAX = 8;
 /** Rounds of copy and sync without the lock. A writer faster than our disk ends them. */
 const COPY_ROUNDS_MAX = 20;
 /** A tail longer than this is worth another round without the lock, so many times. */
@@ -65,7 +69,7 @@ const TAIL_MAX_BYTES = 8 * 1024 * 1024;
 const RESTARTS_MAX = 5;
 /** Pre-copies at once in the process: each has a buffer of 1 MiB and its disk for itself. */
 const precopies = new Semaphore(2);
-const settles = new Semaphore(1);
+const settles = new Paced({ share: 0.1, pauseMaxMs: 20 });
 
 /** Why a capture goes back to the look. `grown`: the copy is right and is kept. */
 type Again = { again: 'replaced' | 'shrunk' | 'changed' | 'grown' };
@@ -87,6 +91,7 @@ export class JournalCapture {
   #last: Promise<unknown> = Promise.resolve();
   #settleTimer: NodeJS.Timeout | undefined;
   #settling: Promise<void> | undefined;
+  #postponed = 0;
   /** Newest batch whose truncation this process knows of. */
   #truncatedThrough = 0;
   #closed = false;
@@ -133,19 +138,16 @@ export class JournalCapture {
   }
 
   /** Settles now what would be settled later. Trouble goes to `onNote`. */
-  async settle(): Promise<void> {
-    clearTimeout(this.#settleTimer);
-    this.#settleTimer = undefined;
-    this.#settling ??= this.#settle().finally(() => {
-      this.#settling = undefined;
-    });
-    await this.#settling;
+  settle(): Promise<void> {
+    return this.#settleOnce(true);
   }
 
   /** Waits for a capture under way and settles. The spool stays open. */
   async close(): Promise<void> {
     this.#closed = true;
     await this.#last.catch(() => undefined);
+    // One that is in line already is hurried by somebody who waits behind it.
+    if (this.#settling !== undefined) await settles.run(async () => undefined, true);
     await this.#settling;
     await this.settle();
   }
@@ -189,17 +191,19 @@ export class JournalCapture {
     const held = await heldFor(this.#spool, size, this.#limits);
     if (held !== null) return { held };
     const journal = await openJournal(this.#spool.fileSystem, this.path);
+    const close = closerOf(journal);
     try {
       let part: PartFile | null = null;
       for (let tries = 1; ; tries += 1) {
         if (trimmed || part !== null || size > INLINE_MAX_BYTES || tries > 1) {
           part = await this.#precopy(journal, part, signal);
         }
-        const outcome = await this.#hold(journal, part, notes, tries <= RESTARTS_MAX, signal);
+        const grows = tries <= RESTARTS_MAX;
+        const outcome = await this.#hold({ journal, close }, part, notes, grows, signal);
         if (!('again' in outcome) || outcome.again !== 'grown') return outcome;
       }
     } finally {
-      await journal.close();
+      await close();
     }
   }
 
@@ -248,7 +252,7 @@ export class JournalCapture {
 
   /** Locks, checks, seals. Owns `part`, except when it answers `grown`. */
   async #hold(
-    journal: OpenFile,
+    { journal, close }: Pick<Hold, 'journal' | 'close'>,
     part: PartFile | null,
     notes: CaptureNote[],
     mayGrow: boolean,
@@ -270,7 +274,7 @@ export class JournalCapture {
           return { again: 'grown' };
         }
         owned = null;
-        const hold = { spool: this.#spool, journal, path: this.path, lock, notes };
+        const hold = { spool: this.#spool, journal, close, path: this.path, lock, notes };
         const { batch, lockHeldMs } = await sealAndTruncate(hold, {
           size,
           part,
@@ -307,11 +311,36 @@ export class JournalCapture {
     this.#truncatedThrough = Math.max(this.#truncatedThrough, sequence);
     const open = this.#truncatedThrough - this.#spool.settledThrough;
     if (open <= 0 || this.#closed) return;
-    if (open >= SETTLE_CAPTURES_MAX) void this.settle();
-    else this.#settleTimer ??= setTimeout(() => void this.settle(), this.#settleAfterMs).unref();
+    const settle = (): void => void this.#settleOnce(false);
+    if (open >= SETTLE_CAPTURES_MAX) settle();
+    else this.#settleTimer ??= setTimeout(settle, this.#settleAfterMs).unref();
   }
 
-  async #settle(): Promise<void> {
+  /**
+   * New bytes are in the journal: the sync would bring them to the disk, too, where their truncation
+   * costs ten times as much. A moment later the journal is empty again, mostly.
+   */
+  #isWorthWaiting(size: number): boolean {
+    const open = this.#truncatedThrough - this.#spool.settledThrough;
+    if (size === 0 || open >= SETTLE_CAPTURES_MAX || this.#closed) return false;
+    this.#postponed += 1;
+    if (this.#postponed > SETTLE_POSTPONED_MAX) return false;
+    const settle = (): void => void this.#settleOnce(false);
+    this.#settleTimer ??= setTimeout(settle, this.#settleAfterMs / SETTLE_POSTPONED_MAX).unref();
+    return true;
+  }
+
+  /** One that is queued already is not hurried: a stop does that, with its own. */
+  async #settleOnce(urgent: boolean): Promise<void> {
+    clearTimeout(this.#settleTimer);
+    this.#settleTimer = undefined;
+    this.#settling ??= this.#settle(urgent).finally(() => {
+      this.#settling = undefined;
+    });
+    await this.#settling;
+  }
+
+  async #settle(urgent: boolean): Promise<void> {
     // A seal that is still open must not be settled along with the others.
     const through = this.#truncatedThrough;
     if (through <= this.#spool.settledThrough) return;
@@ -319,13 +348,15 @@ export class JournalCapture {
       await settles.run(async () => {
         const journal = await openJournal(this.#spool.fileSystem, this.path);
         try {
+          if (!urgent && this.#isWorthWaiting((await journal.stat()).size)) return;
           await journal.sync();
         } finally {
           await journal.close();
         }
+        this.#postponed = 0;
         await this.#spool.recordSettled(through);
         crashPoint('capture.settled');
-      });
+      }, urgent);
     } catch (error) {
       // It stays unsettled: the spool keeps its payload, and the next capture tries again.
       this.#onNote({ code: 'SETTLE_FAILED', message: asError(error).message });

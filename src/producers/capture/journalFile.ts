@@ -31,6 +31,15 @@ export async function openJournal(fileSystem: FileSystem, path: string): Promise
   }
 }
 
+/** Closes the journal when it is first called; whoever calls it again gets the same answer. */
+export function closerOf(journal: OpenFile): () => Promise<void> {
+  let closed: Promise<void> | undefined;
+  return () => {
+    closed ??= journal.close();
+    return closed;
+  };
+}
+
 /**
  * The state of the file behind `fd`, or undefined when `path` no longer names it. Synchronous:
  * it is called under the lock, where a turn through the thread pool costs more than the call.

@@ -11,14 +11,13 @@
  * What follows a leftover is sealed as the next batch in the same hold; then the journal is
  * emptied. No image there: the truncation had happened, and all that is there is new.
  */
-import type { OpenFile } from '../../common/openFile.js';
 import type { Spool } from '../spool/spool.js';
 import type { SpoolBatch } from '../spool/types.js';
 import { compareWithImage } from './compare.js';
-import { openJournal, statOpened } from './journalFile.js';
-import { type HeldLock, journalReplaced, lockJournal } from './lock.js';
+import { closerOf, openJournal, statOpened } from './journalFile.js';
+import { journalReplaced, lockJournal } from './lock.js';
 import type { CaptureNote, RecoveryOutcome } from './outcomes.js';
-import { markTruncated, sealAndTruncate } from './seal.js';
+import { type Hold, markTruncated, sealAndTruncate } from './seal.js';
 
 export async function recoverJournal(
   spool: Spool,
@@ -34,15 +33,16 @@ export async function recoverJournal(
   const open = openSeals(spool);
   if (open.length === 0) return { found: 'nothing' };
   const journal = await openJournal(spool.fileSystem, path);
+  const close = closerOf(journal);
   try {
     const lock = await lockJournal(journal.fd, path, signal);
     try {
-      return await underLock(spool, journal, path, lock, open, notes);
+      return await underLock({ spool, journal, close, path, lock, notes }, open);
     } finally {
       lock.release();
     }
   } finally {
-    await journal.close();
+    await close();
   }
 }
 
@@ -56,17 +56,10 @@ function openSeals(spool: Spool): SpoolBatch[] {
   return [...spool.batchesAfter(spool.settledThrough)].reverse();
 }
 
-async function underLock(
-  spool: Spool,
-  journal: OpenFile,
-  path: string,
-  lock: HeldLock,
-  open: readonly SpoolBatch[],
-  notes: CaptureNote[],
-): Promise<RecoveryOutcome> {
+async function underLock(hold: Hold, open: readonly SpoolBatch[]): Promise<RecoveryOutcome> {
+  const { spool, journal, path, lock } = hold;
   const stats = statOpened(journal.fd, path);
   if (stats === undefined) throw journalReplaced(path);
-  const hold = { spool, journal, path, lock, notes };
   for (const seal of stats.size === 0 ? [] : open) {
     const match = await compareWithImage(journal, seal, spool);
     if (match.kind === 'different') continue;

@@ -23,6 +23,8 @@ const GROWN_ROUNDS_MAX = 8;
 export interface Hold {
   spool: Spool;
   journal: OpenFile;
+  /** Closes the journal, once; its opener calls it, too. */
+  close: () => Promise<void>;
   path: string;
   lock: HeldLock;
   notes: CaptureNote[];
@@ -70,7 +72,11 @@ export async function sealAndTruncate(
     crashPoint('capture.truncated');
     await markTruncated(hold, sealed.sequence);
     crashPoint('capture.marked');
-    return { batch: sealed, lockHeldMs: lock.release() };
+    const lockHeldMs = lock.release();
+    // At once: ext4 writes out what a file holds when it is closed behind a truncation, and that
+    // would be the writer's next commit. Its opener hears of a failure.
+    hold.close().catch(() => undefined);
+    return { batch: sealed, lockHeldMs };
   } catch (error) {
     // Without a seal the copy is worthless, unless it is the only one.
     if (sealed === undefined && copy.part !== null) await dropPart(spool, copy.part);
