@@ -74,7 +74,7 @@ export async function picture(
 export async function judgeFolder(dataDir: string, apps: ReadonlySet<string>): Promise<string[]> {
   const faults: string[] = [];
   for (const name of await readdir(dataDir)) {
-    if (!apps.has(name) && !['receiver.lock', 'ticket.keys'].includes(name)) {
+    if (!apps.has(name) && !['receiver.intake', 'receiver.lock', 'ticket.keys'].includes(name)) {
       faults.push(`${name} is in the data folder, and no app`);
     }
   }

@@ -1,5 +1,6 @@
-import { constants, promises as fs } from 'node:fs';
+import { constants, promises as fs, renameSync } from 'node:fs';
 import { trim } from 'fs-native-extensions';
+import { Haste } from './haste.js';
 import { type OpenFile, openFile } from './openFile.js';
 
 /**
@@ -9,7 +10,8 @@ import { type OpenFile, openFile } from './openFile.js';
  */
 export interface FileSystem {
   open(path: string, flags: string | number, mode?: number): Promise<OpenFile>;
-  rename(from: string, to: string): Promise<void>;
+  /** @param tiny what it replaces, if anything, is small: made at once while the disk is quick */
+  rename(from: string, to: string, tiny?: 'tiny'): Promise<void>;
   unlink(path: string): Promise<void>;
   mkdir(path: string, options: { recursive: true; mode: number }): Promise<string | undefined>;
   readdir(path: string): Promise<string[]>;
@@ -19,9 +21,14 @@ export interface FileSystem {
   punchHole(handle: OpenFile, offset: number, length: number): Promise<void>;
 }
 
+const haste = new Haste();
+
 export const nodeFileSystem: FileSystem = {
   open: openFile,
-  rename: (from, to) => fs.rename(from, to),
+  async rename(from, to, tiny) {
+    const patiently = () => fs.rename(from, to);
+    await (tiny === undefined ? patiently() : haste.run(() => renameSync(from, to), patiently));
+  },
   unlink: (path) => fs.unlink(path),
   mkdir: (path, options) => fs.mkdir(path, options),
   readdir: (path) => fs.readdir(path),

@@ -84,10 +84,10 @@ export class AppLimits {
   }
 
   /** Waits until so many bytes more keep to the rate, or until the connection has ended. */
-  async pace(bytes: number, ended: AbortSignal): Promise<void> {
+  async pace(bytes: number, ended: Pick<AbortController, 'signal'>): Promise<void> {
     if (this.#bytes === null) return;
     this.#bytes.take(bytes);
     const behind = this.#bytes.behindMs();
-    if (behind > 0) await sleep(behind, undefined, { signal: ended }).catch(() => undefined);
+    if (behind > 0) await sleep(behind, undefined, { signal: ended.signal }).catch(() => undefined);
   }
 }

@@ -10,9 +10,14 @@ import { Applier } from './apply.js';
 import { BatchStore } from './batchStore.js';
 import { BlobStore } from './blobStore.js';
 import { makeFolder } from './dataFolder.js';
+import { Intake } from './intake/intake.js';
 import { KeySet } from './keys.js';
 import { isSafeAppName } from './names.js';
 import { StoredBytes } from './storedBytes.js';
+import { StreamMemory } from './streams.js';
+
+/** How long a stop waits until the intake is empty. What is in it then, the next start takes over. */
+const EMPTY_INTAKE_MS = 2_000;
 
 const NEWLINE = 0x0a;
 const ANY = '*';
@@ -53,23 +58,39 @@ export interface AppsParts {
 export class Apps {
   #known: ReadonlyMap<string, Known>;
   readonly #parts: AppsParts;
+  readonly #intake: Intake;
+  readonly #memory = new StreamMemory();
   readonly #open = new Map<string, Promise<OpenApp>>();
   readonly #appliers = new Map<string, Applier>();
   readonly #stores = new Map<string, BatchStore>();
 
-  private constructor(known: ReadonlyMap<string, Known>, parts: AppsParts) {
+  private constructor(known: ReadonlyMap<string, Known>, parts: AppsParts, intake: Intake) {
     this.#known = known;
     this.#parts = parts;
+    this.#intake = intake;
   }
 
   /**
    * Reads the key files and opens the named apps, recovering what a crash left.
-   * @throws FerryError APP_NAME_INVALID, KEY_FILE_MISSING, KEY_WITHOUT_NEWLINE, INDEX_DAMAGED
+   * @throws FerryError APP_NAME_INVALID, KEY_FILE_MISSING, KEY_WITHOUT_NEWLINE, INDEX_DAMAGED,
+   *   INTAKE_DAMAGED
    */
   static async load(configured: readonly ReceiverApp[], parts: AppsParts): Promise<Apps> {
-    const apps = new Apps(await readKeys(configured), parts);
-    for (const { name } of configured) if (name !== ANY) await apps.open(name);
-    return apps;
+    const known = await readKeys(configured);
+    const intake = await Intake.open(parts.dataDir, parts.fs, parts.log);
+    const apps = new Apps(known, parts, intake);
+    try {
+      for (const { name } of configured) if (name !== ANY) await apps.open(name);
+      return apps;
+    } catch (error) {
+      await apps.close(0);
+      throw error;
+    }
+  }
+
+  /** Makes durable in its place what was accepted: it happens by itself, a second later. */
+  settle(): Promise<void> {
+    return this.#intake.settle();
   }
 
   /**
@@ -107,8 +128,12 @@ export class Apps {
   /** @param killAfterMs how long a running apply command may take yet */
   async close(killAfterMs: number): Promise<void> {
     await Promise.all([...this.#appliers.values()].map((applier) => applier.stop(killAfterMs)));
-    for (const opening of this.#open.values()) {
-      const app = await opening.catch(() => null);
+    const opened = await Promise.all(
+      [...this.#open.values()].map((opening) => opening.catch(() => null)),
+    );
+    for (const app of opened) await app?.batches.drain();
+    await this.#intake.close(EMPTY_INTAKE_MS);
+    for (const app of opened) {
       await app?.batches.close();
       await app?.blobs.close();
     }
@@ -124,7 +149,13 @@ export class Apps {
     const { fs } = this.#parts;
     const folder = join(this.#parts.dataDir, app);
     for (const name of ['batches', 'blobs', 'tmp']) await makeFolder(fs, join(folder, name));
-    const batches = await BatchStore.open(folder, fs);
+    const batches = await BatchStore.open({
+      app,
+      folder,
+      fs,
+      intake: this.#intake,
+      memory: this.#memory,
+    });
     let blobs: BlobStore | null = null;
     try {
       blobs = await BlobStore.open(folder, fs);

@@ -2,6 +2,7 @@ import type { ReceiverMeter } from '../common/meter.js';
 import type { ReceiverConfig } from '../config/model.js';
 import { ANSWERS, type Answer, refusedIdentity } from './answers.js';
 import type { Apps, OpenApp } from './apps.js';
+import type { IncomingBatch } from './batchStore.js';
 import type { BlobClaim } from './blobStore.js';
 import type { Claim } from './identity.js';
 import type { Incoming } from './incoming.js';
@@ -42,7 +43,7 @@ interface Request {
   head: RequestHead;
   maxBytes: number;
   /** The client is gone, or has got its answer. */
-  left: AbortSignal;
+  left: Pick<AbortController, 'signal'>;
 }
 
 /** Opens the place for a body, unless limits or identity forbid it already. */
@@ -50,7 +51,7 @@ export async function openDelivery(
   parts: DeliveryParts,
   head: RequestHead,
   body: Announced,
-  left: AbortSignal,
+  left: Pick<AbortController, 'signal'>,
 ): Promise<Opened> {
   const { maxBatchBytes, maxBlobBytes } = parts.limits;
   const maxBytes = (body.kind === 'batch' ? maxBatchBytes : maxBlobBytes) ?? Infinity;
@@ -77,7 +78,8 @@ async function openBatch(request: Request, bytes: number): Promise<Opened> {
   if (foreseen.is === 'refused') {
     return { refused: refusedIdentity(foreseen.reason, foreseen.last) };
   }
-  const place = await openPlace(request, foreseen.is === 'store', bytes, batches);
+  const keep = foreseen.is === 'store';
+  const place = await openPlace<IncomingBatch>(request, keep, bytes, batches);
   if (place === null) return { refused: ANSWERS['app-full'] };
   return { delivery: new BatchDelivery(request, place.incoming, place.room, claim) };
 }
@@ -93,18 +95,18 @@ async function openBlob(request: Request, path: string, bytes: number | null): P
 }
 
 /** Room and a temporary file for what is to be kept; null: there is no room. */
-async function openPlace(
+async function openPlace<In extends IncomingBatch>(
   { app }: Request,
   keep: boolean,
   bytes: number | null,
-  store: { begin(): Promise<Incoming>; beginUnkept(): Incoming },
-): Promise<{ incoming: Incoming; room: Room | null } | null> {
+  store: { begin(bytes: number): In | Promise<In>; beginUnkept(): In },
+): Promise<{ incoming: In; room: Room | null } | null> {
   if (!keep) return { incoming: store.beginUnkept(), room: null };
   const { room } = app.limits;
   const reserved = room === null ? null : await room.reserve(bytes ?? 0);
   if (room !== null && reserved === null) return null;
   try {
-    return { incoming: await store.begin(), room: reserved };
+    return { incoming: await store.begin(bytes ?? 0), room: reserved };
   } catch (error) {
     reserved?.release(false);
     throw error;
@@ -117,7 +119,7 @@ abstract class Receiving {
 
   constructor(
     protected readonly request: Request,
-    protected readonly incoming: Incoming | null,
+    protected readonly incoming: IncomingBatch | null,
     protected readonly room: Room | null,
   ) {}
 
@@ -146,7 +148,7 @@ class BatchDelivery extends Receiving implements Delivery {
 
   constructor(
     request: Request,
-    incoming: Incoming | null,
+    incoming: IncomingBatch | null,
     room: Room | null,
     private readonly claim: Claim | null,
   ) {
@@ -170,7 +172,7 @@ class BatchDelivery extends Receiving implements Delivery {
     // Who is known by his identity may come again and wait on; from others a batch that comes again
     // is a new one, so these are kept waiting.
     const end = await app.ackWhenApplied.whenApplied(verdict.number, {
-      left,
+      left: left.signal,
       untilFailed: claim !== null,
     });
     return end === 'applied' ? null : ANSWERS['not-applied'];

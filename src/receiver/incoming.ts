@@ -26,6 +26,12 @@ function writeBytes(): number {
 const namePrefix = randomBytes(12).toString('hex');
 let named = 0;
 
+/** `<random>-1.part` and so on */
+export function partName(): string {
+  named += 1;
+  return `${namePrefix}-${named}.part`;
+}
+
 const { O_CREAT, O_EXCL, O_NOFOLLOW, O_WRONLY } = constants;
 
 /**
@@ -58,8 +64,7 @@ export class Incoming {
 
   /** A new file, mode 0600, in a folder on the same file system as its final place. */
   static async create(fs: FileSystem, folder: string): Promise<Incoming> {
-    named += 1;
-    const name = `${namePrefix}-${named}.part`;
+    const name = partName();
     const flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW;
     return new Incoming(fs, folder, name, await fs.open(join(folder, name), flags, 0o600));
   }

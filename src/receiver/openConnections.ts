@@ -8,6 +8,7 @@ export class OpenConnection {
   readonly tcp: Socket;
   readonly #strangers: Strangers;
   #peer: string;
+  #isProved = false;
 
   constructor(tcp: Socket, strangers: Strangers) {
     this.tcp = tcp;
@@ -31,6 +32,8 @@ export class OpenConnection {
 
   /** Its client has shown a key: nobody takes its place any more. */
   prove(): void {
+    if (this.#isProved) return;
+    this.#isProved = true;
     this.#strangers.delete(this);
   }
 }

@@ -11,24 +11,33 @@ const READ_BYTES = 1024 * 1024;
 const LAST_READ_BYTES = 64 * 1024;
 const NEWLINE = 0x0a;
 const CRC_DIGITS = 8;
+/** Records in a line that is made again. */
+const MENDED_PER_LINE = 256;
 
 /**
  * An append-only file of records, readable with `less`. One line is one group of records that
- * became durable together:
+ * were accepted together:
  *
  *     <CRC-32 of the JSON, 8 hex digits> <JSON array of records>\n
  *
- * A crash leaves at most the last line torn, because a line is fdatasynced before the next is
- * begun; a torn line was never promised to anybody and is cut off. What is whole is made durable at
- * open. A bad line with a good one
- * behind it is damage to what was promised: refused, not repaired.
+ * What is written with `write` is durable before the next line is begun, so that a crash leaves at
+ * most the last line torn; a torn line was never promised to anybody and is cut off. What is whole
+ * is made durable at open. A bad line with a good one behind it is damage to what was promised:
+ * refused, not repaired.
+ *
+ * What is written with `append` is durable elsewhere until `settle` has made it so here. A power cut
+ * may leave any of it; `beginning` and `mend` put it right before `open`.
  */
 export class RecordLog<R> {
   readonly #path: string;
   readonly #handle: OpenFile;
-  /** Everything before this is durable. */
+  /** Where the next line begins. */
   #size: number;
   #broken: unknown = null;
+  /** Lines at the end that are not durable here. */
+  #unsettled: Buffer[] = [];
+  /** A sync has failed: the kernel may have dropped these lines, and hold them for written. */
+  #spoiled = false;
 
   private constructor(path: string, handle: OpenFile, size: number) {
     this.#path = path;
@@ -84,6 +93,56 @@ export class RecordLog<R> {
     }
   }
 
+  /**
+   * Reads the records up to the first line that is none; there need be no such file.
+   * @returns where they end, and the number of the last good record behind that, 0 for none
+   */
+  static async beginning<R extends { number: number }>(
+    path: string,
+    fs: FileSystem,
+    onRecord: (record: R) => void,
+  ): Promise<{ end: number; numberBehind: number }> {
+    const found = { end: 0, numberBehind: 0 };
+    const handle = await fs.open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+    try {
+      let torn = false;
+      for await (const lines of readLines<R>(handle)) {
+        for (const { records, end } of lines) {
+          if (records === null) torn = true;
+          else if (torn) found.numberBehind = records.at(-1)?.number ?? 0;
+          else {
+            for (const record of records) onRecord(record);
+            found.end = end;
+          }
+        }
+      }
+    } finally {
+      await handle.close();
+    }
+    return found;
+  }
+
+  /** Cuts a log off at `end`, adds these records, and makes all of it durable, but for its name. */
+  static async mend<R>(
+    path: string,
+    fs: FileSystem,
+    end: number,
+    records: readonly R[],
+  ): Promise<void> {
+    const handle = await fs.open(path, constants.O_RDWR | constants.O_CREAT, 0o600);
+    try {
+      if ((await handle.stat()).size !== end) await handle.truncate(end);
+      const lines: Buffer[] = [];
+      for (let at = 0; at < records.length; at += MENDED_PER_LINE) {
+        lines.push(lineOf(JSON.stringify(records.slice(at, at + MENDED_PER_LINE))));
+      }
+      await writeFully(handle, [Buffer.concat(lines)], end);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  }
+
   /** The last durable record, read from the end; null: there is none. Whole as `scan` is. */
   static async last<R>(path: string, fs: FileSystem): Promise<R | null> {
     const handle = await fs.open(path, constants.O_RDONLY);
@@ -116,8 +175,7 @@ export class RecordLog<R> {
    */
   async write(records: readonly R[]): Promise<void> {
     if (this.#broken !== null) throw this.#broken;
-    const json = JSON.stringify(records);
-    const line = Buffer.from(`${crc(Buffer.from(json))} ${json}\n`);
+    const line = lineOf(JSON.stringify(records));
     try {
       await writeFully(this.#handle, [line], this.#size);
       await this.#handle.datasync();
@@ -126,6 +184,42 @@ export class RecordLog<R> {
       await this.#takeBack();
       throw error;
     }
+  }
+
+  /**
+   * Writes a line and syncs nothing; what it says must be durable elsewhere. Calls must not overlap.
+   * @param records each as JSON
+   */
+  async append(records: readonly string[]): Promise<void> {
+    const line = lineOf(`[${records.join(',')}]`);
+    try {
+      await writeFully(this.#handle, [line], this.#size);
+    } catch (error) {
+      // A torn line is taken for one that is being written; the next one goes over it.
+      await this.#handle.truncate(this.#size).catch(() => undefined);
+      throw error;
+    }
+    this.#size += line.length;
+    this.#unsettled.push(line);
+  }
+
+  /** Makes durable what was appended by now. It may be called while something is appended. */
+  async settle(): Promise<void> {
+    const lines = this.#unsettled;
+    if (lines.length === 0) return;
+    const count = lines.length;
+    if (this.#spoiled) {
+      const bytes = lines.reduce((sum, { length }) => sum + length, 0);
+      await writeFully(this.#handle, lines, this.#size - bytes);
+    }
+    try {
+      await this.#handle.datasync();
+    } catch (error) {
+      this.#spoiled = true;
+      throw error;
+    }
+    this.#spoiled = false;
+    lines.splice(0, count);
   }
 
   close(): Promise<void> {
@@ -150,6 +244,11 @@ function crc(json: Buffer): string {
   return crc32(json).toString(16).padStart(CRC_DIGITS, '0');
 }
 
+/** @param json array of records */
+function lineOf(json: string): Buffer {
+  return Buffer.from(`${crc(Buffer.from(json))} ${json}\n`);
+}
+
 /** The last record of the last good line; the first line may be cut. */
 function lastIn<R>(tail: Buffer): R | null {
   let end = tail.lastIndexOf(NEWLINE);
@@ -168,11 +267,17 @@ export interface RecordsRead<R> {
   end: number;
 }
 
-/** Every good line's records, in order. */
-async function* readFrames<R>(handle: OpenFile, path: string): AsyncGenerator<RecordsRead<R>> {
+interface Line<R> {
+  /** Null: it is none. */
+  records: R[] | null;
+  /** Offset in the file behind it. */
+  end: number;
+}
+
+/** Every whole line, good or not, some hundred at a time. */
+async function* readLines<R>(handle: OpenFile): AsyncGenerator<Line<R>[]> {
   let rest: Buffer = Buffer.alloc(0);
   let offset = 0;
-  let torn = false;
   for (;;) {
     const { buffer, bytesRead } = await handle.read(
       Buffer.alloc(READ_BYTES),
@@ -183,25 +288,37 @@ async function* readFrames<R>(handle: OpenFile, path: string): AsyncGenerator<Re
     if (bytesRead === 0) return;
     offset += bytesRead;
     rest = Buffer.concat([rest, buffer.subarray(0, bytesRead)]);
-    const read: RecordsRead<R> = { records: [], end: 0 };
+    const lines: Line<R>[] = [];
     let from = 0;
     for (let at = rest.indexOf(NEWLINE); at >= 0; at = rest.indexOf(NEWLINE, from)) {
       const records = parseFrame<R>(rest.subarray(from, at));
       from = at + 1;
+      lines.push({ records, end: offset - rest.length + from });
+    }
+    rest = rest.subarray(from);
+    if (lines.length > 0) yield lines;
+  }
+}
+
+/** Every good line's records, in order. */
+async function* readFrames<R>(handle: OpenFile, path: string): AsyncGenerator<RecordsRead<R>> {
+  let torn = false;
+  for await (const lines of readLines<R>(handle)) {
+    const read: RecordsRead<R> = { records: [], end: 0 };
+    for (const { records, end } of lines) {
       if (records === null) {
         torn = true;
       } else if (torn) {
         if (read.end > 0) yield read;
-        throw new FerryError('INDEX_DAMAGED', `${path} is damaged before byte ${offset}`, {
+        throw new FerryError('INDEX_DAMAGED', `${path} is damaged before byte ${end}`, {
           kind: 'storage',
           hint: 'restore the receiver’s data folder from a backup; senders replay what is missing',
         });
       } else {
         read.records.push(...records);
-        read.end = offset - rest.length + from;
+        read.end = end;
       }
     }
-    rest = rest.subarray(from);
     if (read.end > 0) yield read;
   }
 }

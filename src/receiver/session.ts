@@ -8,11 +8,9 @@ import { ANSWERS, type Answer, oldWireAnswer, storageFailed } from './answers.js
 import type { Apps } from './apps.js';
 import type { BodyDeadline } from './bodyDeadline.js';
 import { type Delivery, openDelivery } from './delivery.js';
+import { Departure } from './departure.js';
 import type { OpenConnection } from './openConnections.js';
 import { type RequestEvent, RequestParser } from './request.js';
-
-/** Why waiting ends; without a reason Node makes an error with a stack for every connection. */
-const OVER = 'over';
 
 /** From the first byte to the end of key and announcement. */
 export const HEAD_DEADLINE_MS = 30_000;
@@ -53,7 +51,7 @@ export class Session {
   readonly #parser: RequestParser;
   readonly #idle: Deadline;
   /** The client is gone, or the connection is ending. */
-  readonly #left = new AbortController();
+  readonly #left = new Departure();
   /** For head and key, then for the body. */
   #timer: NodeJS.Timeout;
   #delivery: Delivery | null = null;
@@ -92,7 +90,7 @@ export class Session {
       this.#parts.log.debug({ err: error, app: this.#app }, 'connection lost');
     } finally {
       clearTimeout(this.#timer);
-      this.#left.abort(OVER);
+      this.#left.leave();
       await this.#answering;
       this.#idle.clear();
       await this.#delivery?.discard();
@@ -145,7 +143,7 @@ export class Session {
             () => this.#abandon('the data did not come in time'),
             this.#parts.bodyDeadlineMs(event.body.bytes),
           );
-          const opened = await openDelivery(this.#parts, event.head, event.body, this.#left.signal);
+          const opened = await openDelivery(this.#parts, event.head, event.body, this.#left);
           if ('refused' in opened) return opened.refused;
           this.#delivery = opened.delivery;
           return null;
@@ -217,7 +215,7 @@ export class Session {
   #end(lastWords: string | null): void {
     if (this.#ended) return;
     this.#ended = true;
-    this.#left.abort(OVER);
+    this.#left.leave();
     this.#idle.clear();
     if (lastWords === null) this.#socket.end();
     else this.#socket.end(lastWords);

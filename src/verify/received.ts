@@ -6,6 +6,7 @@ import { batchFileName } from '../receiver/batchStore.js';
 import type { ChainLine } from './chainLine.js';
 import { Findings, type Found, type OnBytes } from './findings.js';
 import { proveApp } from './receivedApp.js';
+import { ReceivedIntake } from './receivedIntake.js';
 import type { ReceivedProof } from './report.js';
 
 export interface ReceivedOptions {
@@ -30,6 +31,7 @@ export async function verifyReceived(
 ): Promise<ReceivedProof> {
   const apps = await appsIn(received, options.app);
   const findings = new Findings();
+  const intake = new ReceivedIntake(received, findings);
   const shown = options.progress('reading what was received', 'bytes');
   const total = await bytesIn(received, apps);
   let done = 0;
@@ -41,7 +43,8 @@ export async function verifyReceived(
   const met: [ChainLine, Found | null][] = [];
   try {
     for (const app of apps) {
-      const proved = await proveApp(join(received, app), app, { ...options, onBytes }, findings);
+      const parts = { ...options, onBytes, intake };
+      const proved = await proveApp(join(received, app), app, parts, findings);
       proofs.push(proved.proof);
       met.push(...proved.met);
     }

@@ -5,10 +5,12 @@ import { FerryError, systemCode } from '../common/errors.js';
 import { nodeFileSystem } from '../common/fileSystem.js';
 import type { BatchRecord } from '../receiver/batchRecord.js';
 import { batchFileName } from '../receiver/batchStore.js';
+import type { Leftover } from '../receiver/intake/leftovers.js';
 import { RecordLog } from '../receiver/recordLog.js';
 import type { ChainLine } from './chainLine.js';
 import type { Findings, OnBytes } from './findings.js';
 import { checkFile } from './receivedFiles.js';
+import type { ReceivedIntake } from './receivedIntake.js';
 import { type Met, ReceivedStreams } from './receivedStreams.js';
 import type { AppProof } from './report.js';
 
@@ -22,6 +24,7 @@ export interface AppOptions {
   /** Batches up to this number were removed on purpose. */
   removed: number;
   onBytes: OnBytes;
+  intake: ReceivedIntake;
 }
 
 /**
@@ -44,7 +47,13 @@ export async function proveApp(
   const streams = new ReceivedStreams(app, options.expect, findings);
   const changed: { number: number; sha256: string }[] = [];
   const proof: AppProof = { app, batches: 0, bytes: 0, removed: 0, blobs: 0, streams: [] };
-  for await (const record of recordsOf<BatchRecord>(join(folder, 'index.log'), app, findings)) {
+  // What the index, or a file, lacks and the intake holds is made again at the receiver's start.
+  let intake: ReadonlyMap<number, Leftover> = new Map();
+  const isInIntake = async (number: number): Promise<boolean> => {
+    if (!intake.has(number)) intake = await options.intake.of(app);
+    return intake.has(number);
+  };
+  const prove = async (record: BatchRecord): Promise<void> => {
     const { number } = record;
     if (number !== proof.batches + 1) {
       findings.differs({
@@ -57,6 +66,7 @@ export async function proveApp(
     proof.bytes += record.bytes;
     streams.add(record);
     const file = await checkFile(folder, record, options.onBytes);
+    if (file.is !== 'equal' && (await isInIntake(number)) && intake.get(number)?.data) return;
     if (file.is === 'missing') {
       if (number <= removedMax) proof.removed += 1;
       else {
@@ -69,12 +79,22 @@ export async function proveApp(
     } else if (file.is === 'changed') {
       changed.push({ number, sha256: file.sha256 });
     }
+  };
+  const indexPath = join(folder, 'index.log');
+  for await (const record of recordsOf<BatchRecord>(indexPath, app, findings, isInIntake)) {
+    await prove(record);
   }
+  intake = await options.intake.of(app);
+  for (const [number, { record }] of intake) if (number === proof.batches + 1) await prove(record);
   await nameChanged(folder, app, changed, findings);
   const last = proof.batches;
+  let lastNow = last;
   for (const name of names) {
     const number = Number(/^(\d{10})\.batch$/.exec(name)?.[1] ?? Number.NaN);
-    if (number >= 1 && number <= last) continue;
+    if (number >= 1 && number <= lastNow) continue;
+    // A receiver at work may have recorded it since, and have removed it from its intake.
+    if (number > lastNow) lastNow = Math.max(last, await lastIn(indexPath));
+    if (number >= 1 && number <= lastNow) continue;
     findings.differs({
       ...{ code: 'FILE_EXTRA', app, sequence: Number.isNaN(number) ? null : number },
       what: `batches/${name} is not recorded: index.log ends at batch ${last}`,
@@ -95,8 +115,23 @@ export async function proveApp(
   return { proof: { ...proof, streams: proved }, met };
 }
 
-/** The records of a log, and what is wrong with the log itself. */
-async function* recordsOf<R>(path: string, app: string, findings: Findings): AsyncGenerator<R> {
+async function lastIn(path: string): Promise<number> {
+  const last = await RecordLog.last<BatchRecord>(path, nodeFileSystem).catch(() => null);
+  return last?.number ?? 0;
+}
+
+/**
+ * The records of a log, and what is wrong with the log itself.
+ *
+ * @param isElsewhere whether the record of that many, from 1, is held where it can be made again:
+ *   then a bad end is what a crash leaves
+ */
+async function* recordsOf<R>(
+  path: string,
+  app: string,
+  findings: Findings,
+  isElsewhere: (number: number) => Promise<boolean> = () => Promise.resolve(false),
+): AsyncGenerator<R> {
   let told = 0;
   for (let tries = 1; ; tries += 1) {
     let seen = 0;
@@ -120,6 +155,7 @@ async function* recordsOf<R>(path: string, app: string, findings: Findings): Asy
         await sleep(PAUSE_MS);
         continue;
       }
+      if (await isElsewhere(told + 1)) return;
       const what = `${path} ends in ${torn} bytes that are no whole line`;
       findings.unchecked(app, what, 'a crash tore them; the receiver cuts them off at its start');
       return;
@@ -128,6 +164,7 @@ async function* recordsOf<R>(path: string, app: string, findings: Findings): Asy
       const damaged = error instanceof FerryError && error.code === 'INDEX_DAMAGED';
       if (!damaged) throw error;
       if (tries === TRIES) {
+        if (await isElsewhere(told + 1)) return;
         const { code, message: what, hint = RESTORE } = error;
         findings.differs({ code, app, what, do: hint });
         return;

@@ -8,6 +8,7 @@ import { NO_RECEIVER_METER } from '../../src/common/meter.js';
 import { Applier } from '../../src/receiver/apply.js';
 import { BatchStore } from '../../src/receiver/batchStore.js';
 import { makeFolder } from '../../src/receiver/dataFolder.js';
+import { Intake } from '../../src/receiver/intake/intake.js';
 import { type Fault, FaultyFileSystem, nameOf } from '../support/faultyFileSystem.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { until } from '../support/process.js';
@@ -33,9 +34,10 @@ async function applyTwo(fault: Fault | null, forgets?: Forgetful): Promise<Outco
   const disk = new Disk(root, forgets);
   const process = disk.process();
   for (const name of ['tmp', 'batches']) await makeFolder(process, join(folder, name));
-  const store = await BatchStore.open(folder, process);
+  const intake = await Intake.open(root, process, pino({ level: 'silent' }));
+  const store = await BatchStore.open({ app: 'foo.r', folder, fs: process, intake });
   for (const data of ['one,', 'two,']) {
-    const incoming = await store.begin();
+    const incoming = await store.begin(4);
     await incoming.write(Buffer.from(data));
     await store.commit(incoming, null, null);
   }
@@ -59,6 +61,7 @@ async function applyTwo(fault: Fault | null, forgets?: Forgetful): Promise<Outco
   };
   await until('both are applied', () => given().endsWith('two,'));
   await applier.stop(10_000);
+  await intake.close(10_000);
   await store.close();
   assert.ok(fault === null || fs.hit, 'it has happened');
   assert.equal(fs.openHandles, 0, 'files left open');

@@ -4,11 +4,19 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { Random } from '../../chaos/random.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { memoryDir } from '../support/tempDir.js';
-import type { Mood } from './cut.js';
+import { type Mood, PowerCut } from './cut.js';
 import { cutAndCheck, VARIANTS, type Variant, wholeLife } from './producerLives.js';
-import { ReceiverProcess, ReceiverWorld, receiverRepeats, receiverSteps } from './receiver.js';
+import {
+  otherApp,
+  ReceiverProcess,
+  ReceiverWorld,
+  receiverRepeats,
+  receiverSteps,
+  receiverVersion,
+} from './receiver.js';
 import { cutAndCheckReceiver, wholeReceiverLife } from './receiverLives.js';
 
 const below = memoryDir();
@@ -38,16 +46,34 @@ const PRODUCER: Readonly<Record<string, Variant>> = {
   'sealLog #syncSegment datasync': SEALS,
 };
 
-/** The sync before which a receiver is killed whose successor then lacks the one of the row. */
-const RECEIVER: Readonly<Record<string, { killedBefore?: string }>> = {
+interface ReceiverRow {
+  /** The sync before which a receiver is killed whose successor then lacks the one of the row. */
+  killedBefore?: string;
+  /** That successor serves another app; before it the power is cut, or not. */
+  thenOther?: 'killed' | 'cut';
+  steps?: (receiver: ReceiverProcess) => Promise<void>;
+}
+
+const RECEIVER: Readonly<Record<string, ReceiverRow>> = {
   'dataFolder makeFolder syncDirectory': {},
-  'recordLog open sync': { killedBefore: 'recordLog write datasync' },
+  'recordLog open sync': { killedBefore: 'recordLog write datasync', steps: receiverVersion },
   'recordLog open syncDirectory': {},
   'recordLog write datasync': {},
+  'recordLog settle datasync': {},
+  'recordLog mend sync': { thenOther: 'cut' },
   'incoming finish sync': {},
   'batchStore anonymous syncDirectory': {},
+  'batchStore settle syncDirectory': {},
   'blobStore #makeDurable syncDirectory': {},
   'blobStore #place syncDirectory': {},
+  'segment append datasync': {},
+  'segment append syncDirectory': {},
+  'settling settle datasync': {},
+  'leftovers contentOf datasync': { killedBefore: 'segment append datasync' },
+  'leftovers readLeftovers syncDirectory': { killedBefore: 'segment append syncDirectory' },
+  'recovery makeFile datasync': { thenOther: 'cut' },
+  'recovery isWhole datasync': { thenOther: 'killed' },
+  'recovery recoverApp syncDirectory': { thenOther: 'cut' },
 };
 
 const MOODS_TRIED: readonly Mood[] = ['nothing', 'names', 'random'];
@@ -83,19 +109,35 @@ describe('a sync that the product leaves out is noticed', () => {
       assert.ok(await noticed(world.disk, cut));
     });
   }
-  for (const [site, { killedBefore }] of Object.entries(RECEIVER)) {
+  for (const [site, row] of Object.entries(RECEIVER)) {
     test(`by the receiver: ${site}`, async () => {
-      const world = ReceiverWorld.fresh(below, (at) => at === site);
-      if (killedBefore !== undefined) {
-        await new ReceiverProcess(world, killedBefore).live(receiverRepeats);
-      }
-      const steps = killedBefore === undefined ? receiverSteps : receiverRepeats;
-      await new ReceiverProcess(world).live(steps);
+      const world = await livesWithout(site, row);
       const cut = (tick: number, mood: Mood) => cutAndCheckReceiver(world, tick, mood, `${tick}`);
       assert.ok(await noticed(world.disk, cut));
     });
   }
 });
+
+async function livesWithout(site: string, row: ReceiverRow): Promise<ReceiverWorld> {
+  const { killedBefore, thenOther, steps = receiverRepeats } = row;
+  let world = ReceiverWorld.fresh(below, (at) => at === site);
+  if (thenOther !== undefined) {
+    await new ReceiverProcess(world).live(receiverSteps);
+    if (thenOther === 'cut') {
+      const { disk } = world;
+      world = world.afterCut(new PowerCut(disk, disk.now, 'nothing', new Random(site)), disk.now);
+    }
+    await otherApp(world);
+    return world;
+  }
+  if (killedBefore === undefined) {
+    await new ReceiverProcess(world).live(receiverSteps);
+    return world;
+  }
+  await new ReceiverProcess(world, killedBefore).live(steps);
+  await new ReceiverProcess(world).live(steps);
+  return world;
+}
 
 test('every sync that is asked for has its row', async () => {
   const seen = new Set<string>();
@@ -104,6 +146,10 @@ test('every sync that is asked for has its row', async () => {
   }
   const { world } = await wholeReceiverLife(below);
   for (const site of world.disk.sites) seen.add(site);
+  for (const thenOther of ['killed', 'cut'] as const) {
+    const taken = await livesWithout('', { thenOther });
+    for (const site of taken.disk.sites) seen.add(site);
+  }
   const rows = new Set([...Object.keys(PRODUCER), ...Object.keys(RECEIVER)]);
   assert.deepEqual(
     [...seen].filter((site) => !rows.has(site)),

@@ -24,13 +24,13 @@ test('kills and power cuts, one after the other, take nothing that was confirmed
 });
 
 /**
- * The index line was in the page cache only. The successor read it, took the sender's repeat for
- * known and answered `T`; then the power went, and the line with it.
+ * The batch was in the intake, in the page cache only. The successor read it, took the sender's repeat for
+ * known and answered `T`; then the power went, and the batch with it.
  */
 test('what a killed receiver had not synced is durable before its successor answers for it', async () => {
   const world = ReceiverWorld.fresh(below);
   const first = (receiver: ReceiverProcess) => receiver.batch('one', 100, 1);
-  await new ReceiverProcess(world, 'recordLog write datasync').live(first);
+  await new ReceiverProcess(world, 'segment append datasync').live(first);
   assert.equal(world.stream('one').confirmed.length, 0);
   await new ReceiverProcess(world).live(first);
   assert.equal(world.stream('one').confirmed.length, 1);

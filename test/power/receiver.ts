@@ -110,6 +110,8 @@ export class ReceiverProcess {
   failed = 0;
   /** An index said that it takes nothing until a restart. */
   broken = false;
+  /** The app that is configured, and that batches are sent to. */
+  app = APP;
   readonly #fileSystem: FileSystem;
   #apps: Apps | null = null;
 
@@ -148,13 +150,21 @@ export class ReceiverProcess {
 
   async #start(): Promise<void> {
     const { dataDir, keyFile } = this.world;
-    const apps = [appConfig(APP, [keyFile])];
+    const apps = [appConfig(this.app, [keyFile])];
     await makeFolder(this.#fileSystem, dataDir);
     this.#apps = await Apps.load(apps, {
       dataDir,
       fs: this.#fileSystem,
       meter: NO_RECEIVER_METER,
       log: SILENT,
+    });
+  }
+
+  /** What was accepted becomes durable in its place, as it does by itself a second later. */
+  async settle(): Promise<void> {
+    await this.#apps?.settle().catch((error: unknown) => {
+      if (this.process.dead) return;
+      if (!this.tolerant || !isStorageError(error)) throw error;
     });
   }
 
@@ -173,6 +183,11 @@ export class ReceiverProcess {
     if (confirmed && number > last) {
       stream.confirmed.push({ sequence: number, tick: this.world.disk.now });
     }
+  }
+
+  /** A batch that nobody looks for afterwards. */
+  async unknown(bytes: number): Promise<void> {
+    await this.#deliver({ kind: 'batch', bytes }, null, 'u'.repeat(bytes));
   }
 
   /** The next version of a blob, or an old one again. */
@@ -199,9 +214,9 @@ export class ReceiverProcess {
     data: string,
   ): Promise<boolean> {
     const parts = { apps: this.#apps, limits: NO_LIMITS } as DeliveryParts;
-    const head = { app: APP, identity, sha256: sha256(data), uploadBytes: null };
+    const head = { app: this.app, identity, sha256: sha256(data), uploadBytes: null };
     try {
-      const opened = await openDelivery(parts, head, body, new AbortController().signal);
+      const opened = await openDelivery(parts, head, body, new AbortController());
       assert.ok('delivery' in opened, `refused: ${JSON.stringify(opened)}`);
       const { delivery } = opened;
       try {
@@ -227,23 +242,44 @@ function isStorageError(error: unknown): boolean {
   return error.kind === 'storage' && !error.message.includes('(bug)');
 }
 
+/** More than what is gathered in memory. */
+export const LARGE_BYTES = 70_000;
+
 /** A life of batches and blobs, several at a time. */
 export async function receiverSteps(receiver: ReceiverProcess): Promise<void> {
   for (const bytes of [100, 9000, 40, 5000]) {
     await Promise.all([
       receiver.batch('one', bytes),
-      receiver.batch('two', bytes),
+      receiver.batch('two', bytes === 9000 ? LARGE_BYTES : bytes),
       receiver.blob('a/b/x', bytes),
       receiver.blob(`a/${bytes}/y`, bytes),
       receiver.blob(`a/${bytes}/z`, bytes),
     ]);
-    await receiver.batch('one', bytes);
+    await Promise.all([
+      receiver.batch('one', bytes === 5000 ? LARGE_BYTES : bytes),
+      bytes === 40 ? receiver.settle() : undefined,
+    ]);
+    if (bytes === 100) await receiver.settle();
   }
 }
 
 /** The senders of a receiver that was killed in its first commit come again, and nothing new. */
 export async function receiverRepeats(receiver: ReceiverProcess): Promise<void> {
   await receiver.batch('one', 100, 1);
+}
+
+/** The second version of a blob; the first one is late, or comes never. */
+export async function receiverVersion(receiver: ReceiverProcess): Promise<void> {
+  await receiver.blob('x', 100, 2);
+}
+
+/** A receiver of another app takes over what the one before has left, and goes on for itself. */
+export async function otherApp(world: ReceiverWorld): Promise<void> {
+  const receiver = new ReceiverProcess(world);
+  receiver.app = 'other.r';
+  await receiver.live(async () => {
+    await receiver.unknown(100);
+  });
 }
 
 /** Starts a receiver on what is there: everything confirmed is there, and it goes on rightly. */

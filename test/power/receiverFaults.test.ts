@@ -17,7 +17,7 @@ import {
 } from '../support/faultyFileSystem.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { memoryDir } from '../support/tempDir.js';
-import { ReceiverProcess, ReceiverWorld } from './receiver.js';
+import { LARGE_BYTES, ReceiverProcess, ReceiverWorld } from './receiver.js';
 import { cutAndCheckReceiver } from './receiverLives.js';
 import { ROUNDS } from './rounds.js';
 
@@ -30,6 +30,9 @@ async function steps(receiver: ReceiverProcess): Promise<void> {
   await Promise.all([receiver.batch('one', 9000), receiver.batch('two', 40)]);
   await receiver.blob('a/x', 100);
   await Promise.all([receiver.blob('a/x', 50), receiver.blob('a/b/y', 9000)]);
+  await receiver.settle();
+  await receiver.batch('one', LARGE_BYTES);
+  await receiver.batch('one', 60);
 }
 
 function start(): { world: ReceiverWorld; disk: FaultyFileSystem; receiver: ReceiverProcess } {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { ReceiverConfig } from '../../src/config/model.js';
+import { INTAKE_FOLDER } from '../../src/receiver/intake/intake.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { start, type TestProcess, until } from '../support/process.js';
 import {
@@ -32,43 +33,72 @@ async function child(
 after(settled);
 failOnLeaks();
 
-const POINTS = [
+/** What was accepted so far is durable in its place, and the intake is empty. */
+function settledOnce({ dataDir }: ReceiverConfig): Promise<void> {
+  const folder = join(dataDir, INTAKE_FOLDER);
+  return until('it is settled', () => readdirSync(folder).length === 0);
+}
+
+const OF_BLOBS = [
   'receiver.written',
   'receiver.synced',
   'receiver.committed',
   'receiver.renamed',
   'receiver.answered',
 ] as const;
-/** From here on the batch is accepted. */
-const ACCEPTED: readonly string[] = ['receiver.committed', 'receiver.renamed', 'receiver.answered'];
+/** A small batch is gathered in memory, a large one has a file of its own from the start. */
+const TWO = { small: 'two', large: 'two'.padEnd(100_000, '.') };
+const CASES = [
+  ['receiver.written', 'large'],
+  ['receiver.synced', 'large'],
+  ['intake.written', 'small'],
+  ['intake.written', 'large'],
+  ['receiver.committed', 'small'],
+  ['receiver.committed', 'large'],
+  ['receiver.renamed', 'small'],
+  ['receiver.renamed', 'large'],
+  ['receiver.answered', 'small'],
+  ['intake.settled', 'small'],
+  ['intake.freed', 'large'],
+] as const;
+/** Before the intake holds it, it is not accepted. */
+const NOT_ACCEPTED: readonly string[] = ['receiver.written', 'receiver.synced'];
+/** Passed after the answer. */
+const ANSWERED: readonly string[] = ['receiver.answered', 'intake.settled', 'intake.freed'];
 
 for (const dialect of ['acked', 'h2'] as const) {
   const ship = (...[port, data, identity, path]: Parameters<typeof shipOver>) =>
     shipOver(port, data, identity, path, { dialect });
 
   describe(`a receiver that is killed, over the wire ${dialect}`, () => {
-    for (const point of POINTS) {
-      test(`at ${point} has the batch exactly once after the sender's next attempt`, async () => {
+    for (const [point, size] of CASES) {
+      test(`at ${point} has a ${size} batch exactly once after the sender's next attempt`, async () => {
         const config = receiverConfig();
         const folder = join(config.dataDir, 'foo.r');
-        const first = await child(config, `${point}:2`);
+        const two = TWO[size];
+        // Only batches that are in files of their own pass the first points.
+        const first = await child(config, NOT_ACCEPTED.includes(point) ? point : `${point}:2`);
         await ship(first.port, 'one', claim(1, 0, 'one'));
-        const shipped = ship(first.port, 'two', claim(2, 1, 'two'));
-        // A kill right behind the `T`: the sender may have got it, or not.
-        if (point === 'receiver.answered') await shipped.catch(() => undefined);
+        if (point.startsWith('intake.') && ANSWERED.includes(point)) await settledOnce(config);
+        const shipped = ship(first.port, two, claim(2, 1, two));
+        // A kill behind the `T`: the sender may have got it, or not.
+        if (ANSWERED.includes(point)) await shipped.catch(() => undefined);
         else await assert.rejects(shipped);
         assert.equal((await first.process.end()).signal, 'SIGKILL');
 
         const second = await child(config);
         const afterRecovery = batchesIn(folder);
-        assert.deepEqual(afterRecovery, ACCEPTED.includes(point) ? ['one', 'two'] : ['one']);
+        assert.deepEqual(afterRecovery, NOT_ACCEPTED.includes(point) ? ['one'] : ['one', two]);
         assert.deepEqual(readdirSync(join(folder, 'tmp')), []);
-        await ship(second.port, 'two', claim(2, 1, 'two'));
+        await ship(second.port, two, claim(2, 1, two));
         await ship(second.port, 'three', claim(3, 2, 'three'));
-        assert.deepEqual(batchesIn(folder), ['one', 'two', 'three']);
+        assert.deepEqual(batchesIn(folder), ['one', two, 'three']);
         assert.deepEqual(await second.process.kill('SIGTERM'), { code: 0, signal: null });
+        assert.deepEqual(readdirSync(join(config.dataDir, INTAKE_FOLDER)), [], 'a clean stop');
       });
+    }
 
+    for (const point of OF_BLOBS) {
       test(`at ${point} of a blob has its last version after the sender's next attempt`, async () => {
         const config = receiverConfig();
         const folder = join(config.dataDir, 'foo.r');

@@ -228,7 +228,8 @@ describe('whatever a client sends', () => {
     assert.ok(receiver.batches().length > 0 && stored > 0, 'nothing at all was well formed');
     const beside = readdirSync(dirname(receiver.config.dataDir)).sort();
     assert.deepEqual(beside, ['key', 'received']);
-    assert.deepEqual(readdirSync(receiver.config.dataDir).sort(), ['foo.r', 'receiver.lock']);
+    const own = ['foo.r', 'receiver.intake', 'receiver.lock'];
+    assert.deepEqual(readdirSync(receiver.config.dataDir).sort(), own);
     checkModes(receiver.config.dataDir);
     assert.equal(kindOf(await ask(Buffer.from(`${HEAD}${KEY}3\nabcT`))), 'T');
   });

@@ -260,6 +260,11 @@ describe('a request without identity', () => {
   });
 });
 
+/** In frames that any receiver takes; together too much to be gathered in memory. */
+const PIECE_BYTES = 16_000;
+const PIECES = 5;
+const LARGE_BYTES = PIECE_BYTES * PIECES;
+
 describe('before the end of a stream nothing is committed', () => {
   const header = headersFrame(1, requestHeaders(3));
   const data = (text: string, flags = 0) => frame(FRAME.data, flags, 1, Buffer.from(text));
@@ -277,9 +282,8 @@ describe('before the end of a stream nothing is committed', () => {
       const reader = new FrameReader(socket);
       socket.write(Buffer.concat([OPENING, header, data('abc')]));
       await looked(socket, reader);
-      await until('it is being received', () => one.parts().length === 1);
       socket.write(resetFrame(1, code));
-      await until('it is thrown away', () => one.parts().length === 0);
+      await looked(socket, reader);
       assert.deepEqual(one.batches(), []);
       // The connection lives on.
       const next = Buffer.concat([
@@ -300,7 +304,7 @@ describe('before the end of a stream nothing is committed', () => {
     socket.write(Buffer.concat([OPENING, header, data('ab', END_STREAM)]));
     const answer = await reader.first(({ type }) => type === FRAME.reset);
     assert.notEqual(answer, null);
-    await until('it is thrown away', () => one.parts().length === 0);
+    await looked(socket, reader);
     assert.deepEqual(one.batches(), []);
     socket.destroy();
   });
@@ -318,7 +322,6 @@ describe('before the end of a stream nothing is committed', () => {
     await new Promise((resolve) => held.write('xy', resolve));
     held.close(constants.NGHTTP2_CANCEL);
     await request(session, 'POST', '/foo.r', 'end');
-    await until('both are over', () => one.parts().length === 0);
     // Whether the first was committed is a race that we must not enter.
     assert.ok(!one.batches().some((batch) => batch.startsWith('xy')));
   });
@@ -391,8 +394,8 @@ describe('one connection', () => {
     first?.write(
       Buffer.concat([
         OPENING,
-        headersFrame(1, requestHeaders(3)),
-        headersFrame(3, requestHeaders(3)),
+        headersFrame(1, requestHeaders(LARGE_BYTES)),
+        headersFrame(3, requestHeaders(LARGE_BYTES)),
       ]),
     );
     await until('both are being received', () => one.parts().length === 2);
@@ -458,7 +461,7 @@ describe('one connection', () => {
     const one = await receiver();
     const socket = await open(one.port, ['h2']);
     const reader = new FrameReader(socket);
-    socket.write(Buffer.concat([OPENING, headersFrame(1, requestHeaders(3))]));
+    socket.write(Buffer.concat([OPENING, headersFrame(1, requestHeaders(LARGE_BYTES))]));
     await until('it is being received', () => one.parts().length === 1);
     const stopped = one.stop();
     const goaway = await reader.first(({ type }) => type === FRAME.goaway);
@@ -467,13 +470,15 @@ describe('one connection', () => {
       Buffer.concat([
         headersFrame(3, requestHeaders(3)),
         frame(FRAME.data, END_STREAM, 3, Buffer.from('new')),
-        frame(FRAME.data, END_STREAM, 1, Buffer.from('old')),
+        ...Array.from({ length: PIECES }, (_, i) =>
+          frame(FRAME.data, i === PIECES - 1 ? END_STREAM : 0, 1, Buffer.alloc(PIECE_BYTES, 'o')),
+        ),
       ]),
     );
     const answer = await reader.first(({ type, stream }) => type === FRAME.headers && stream === 1);
     assert.notEqual(answer, null);
     await stopped;
-    assert.deepEqual(one.batches(), ['old']);
+    assert.deepEqual(one.batches(), ['o'.repeat(LARGE_BYTES)]);
     assert.ok(!reader.frames.some(({ stream }) => stream === 3));
   });
 });

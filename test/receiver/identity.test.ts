@@ -242,48 +242,56 @@ for (const dialect of ['acked', 'h2'] as const) {
     });
 
     describe('a disk that is full', () => {
-      const CALLS: readonly FaultyCall[] = [
-        'writev',
-        'sync',
-        'datasync',
-        'syncDirectory',
-        'rename',
+      /** A batch that is gathered in memory, and one that has a file of its own from the start. */
+      const SIZES = { small: 3, large: 100_000 };
+      const CASES: readonly (readonly [FaultyCall, keyof typeof SIZES])[] = [
+        ['writev', 'small'],
+        ['datasync', 'small'],
+        ['rename', 'small'],
+        ['writev', 'large'],
+        ['sync', 'large'],
+        ['datasync', 'large'],
+        ['syncDirectory', 'large'],
+        ['rename', 'large'],
       ];
-      for (const call of CALLS) {
-        test(`a failing ${call} gives no T, and afterwards everything goes on`, async () => {
+      for (const [call, size] of CASES) {
+        test(`a failing ${call} gives no T, ${size}, and afterwards everything goes on`, async () => {
           const disk = new FullDisk();
           one = await new TestReceiver().start(disk);
           const { port } = one;
+          const two = 'two'.padEnd(SIZES[size], '.');
           await ship(port, 'one', claim(1, 0, 'one'));
           await ship(port, 'old', undefined, 'blob');
           disk.failing.add(call);
-          await assert.rejects(ship(port, 'two', claim(2, 1, 'two')), {
+          await assert.rejects(ship(port, two, claim(2, 1, two)), {
             code: 'HTTP_ANSWER',
           });
-          await assert.rejects(ship(port, 'new', { stream: STREAM, version: 1 }, 'blob'));
+          if (call !== 'datasync') {
+            await assert.rejects(ship(port, 'new', { stream: STREAM, version: 1 }, 'blob'));
+          }
           disk.failing.clear();
-          await ship(port, 'two', claim(2, 1, 'two'));
+          await ship(port, two, claim(2, 1, two));
           await ship(port, 'new', { stream: STREAM, version: 1 }, 'blob');
           await ship(port, 'three', claim(3, 2, 'three'));
-          assert.deepEqual(one.batches(), ['one', 'two', 'three']);
+          assert.deepEqual(one.batches(), ['one', two, 'three']);
           assert.equal(one.blob('blob'), 'new');
           assert.deepEqual(one.parts(), []);
         });
       }
 
-      test('an index that cannot even be taken back refuses until a restart, then knows the truth', async () => {
+      test('what was refused by a failed sync is not there after a restart', async () => {
         const disk = new FullDisk();
         one = await new TestReceiver().start(disk);
         await ship(one.port, 'one', claim(1, 0, 'one'));
         disk.failing.add('datasync').add('truncate');
         await assert.rejects(ship(one.port, 'two', claim(2, 1, 'two')));
-        disk.failing.clear();
         await assert.rejects(ship(one.port, 'two', claim(2, 1, 'two')));
+        disk.failing.clear();
+        await ship(one.port, 'other two', claim(2, 1, 'other two'));
         await one.stop();
         await one.start();
-        await ship(one.port, 'two', claim(2, 1, 'two'));
         await ship(one.port, 'three', claim(3, 2, 'three'));
-        assert.deepEqual(one.batches(), ['one', 'two', 'three']);
+        assert.deepEqual(one.batches(), ['one', 'other two', 'three']);
         assert.deepEqual(one.parts(), []);
       });
     });

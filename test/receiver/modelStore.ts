@@ -11,10 +11,12 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
+import { pino } from 'pino';
 import { type FileSystem, nodeFileSystem } from '../../src/common/fileSystem.js';
 import { AppLimits } from '../../src/receiver/appLimits.js';
 import { BatchStore, batchFileName } from '../../src/receiver/batchStore.js';
 import { type Delivery, openDelivery } from '../../src/receiver/delivery.js';
+import { Intake } from '../../src/receiver/intake/intake.js';
 import { batchesIn, NO_APP_LIMITS, sha256 } from './harness.js';
 
 /** What a receiver answered: `T`, or why not. */
@@ -247,6 +249,7 @@ export class StoreRun {
   readonly #folder: string;
   readonly #sender = new Sender();
   readonly #model = new ReceiverModel();
+  #intake!: Intake;
   #store!: BatchStore;
   #backup: SenderState | null = null;
   #copies = 0;
@@ -279,7 +282,7 @@ export class StoreRun {
   }
 
   async close(): Promise<void> {
-    await this.#store.close();
+    await this.#stop();
     rmSync(this.#root, { recursive: true });
   }
 
@@ -326,11 +329,19 @@ export class StoreRun {
   }
 
   async #open(): Promise<void> {
-    this.#store = await BatchStore.open(this.#folder, unsynced);
+    this.#intake = await Intake.open(this.#root, unsynced, pino({ level: 'silent' }));
+    const parts = { app: 'app', folder: this.#folder, fs: unsynced, intake: this.#intake };
+    this.#store = await BatchStore.open(parts);
+  }
+
+  async #stop(): Promise<void> {
+    await this.#store.drain();
+    await this.#intake.close(10_000);
+    await this.#store.close();
   }
 
   async #restart(meanwhile: () => void = () => undefined): Promise<void> {
-    await this.#store.close();
+    await this.#stop();
     meanwhile();
     await this.#open();
   }
@@ -407,7 +418,7 @@ export class StoreRun {
         uploadBytes: null,
       },
       { kind: 'batch', bytes: Buffer.byteLength(s.data) },
-      new AbortController().signal,
+      new AbortController(),
     );
     if ('refused' in opened) {
       const { reason, last } = opened.refused;

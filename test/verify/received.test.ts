@@ -1,8 +1,17 @@
 import assert from 'node:assert/strict';
-import { appendFileSync, cpSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  cpSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { crc32 } from 'node:zlib';
+import { pino } from 'pino';
 import { beginChain, extended } from '../../src/common/chain.js';
 import { FerryError } from '../../src/common/errors.js';
 import { nodeFileSystem } from '../../src/common/fileSystem.js';
@@ -10,6 +19,7 @@ import { NO_PROGRESS } from '../../src/common/progress.js';
 import type { BatchRecord } from '../../src/receiver/batchRecord.js';
 import { BatchStore, batchFileName } from '../../src/receiver/batchStore.js';
 import { makeFolder } from '../../src/receiver/dataFolder.js';
+import { INTAKE_FOLDER, Intake } from '../../src/receiver/intake/intake.js';
 import { type ChainLine, parseLine } from '../../src/verify/chainLine.js';
 import { verifyReceived } from '../../src/verify/received.js';
 import type { ReceivedProof } from '../../src/verify/report.js';
@@ -24,6 +34,7 @@ const APP = 'foo.r';
 /** The folder of a receiver with one app, without any process. */
 class Received {
   store!: BatchStore;
+  intake!: Intake;
 
   private constructor(
     private readonly t: TestContext,
@@ -41,9 +52,15 @@ class Received {
   }
 
   async open(): Promise<void> {
-    const store = await BatchStore.open(this.folder);
+    const fs = nodeFileSystem;
+    const intake = await Intake.open(this.dir, fs, pino({ level: 'silent' }));
+    const store = await BatchStore.open({ app: APP, folder: this.folder, fs, intake });
     this.store = store;
-    this.t.after(() => store.close());
+    this.intake = intake;
+    this.t.after(async () => {
+      await intake.close(0);
+      await store.close();
+    });
   }
 
   get folder(): string {
@@ -63,12 +80,15 @@ class Received {
     sequence: number,
     previous: number | null = sequence - 1,
     stream = STREAM,
+    settled = true,
   ): Promise<void> {
-    const incoming = await this.store.begin();
-    await incoming.write(Buffer.from(`batch ${sequence} of ${stream}`));
+    const data = Buffer.from(`batch ${sequence} of ${stream}`);
+    const incoming = await this.store.begin(data.length);
+    await incoming.write(data);
     const claim = previous === null ? null : { stream, sequence, previous };
     const verdict = await this.store.commit(incoming, claim, null);
     assert.equal(verdict.is, 'stored');
+    if (settled) await this.intake.settle();
   }
 
   verify(
@@ -278,6 +298,57 @@ describe('ferry verify --received', () => {
     await assert.rejects(
       verifyReceived(join(received.dir, 'x'), nowhere),
       isUsage('NO_DATA_FOLDER'),
+    );
+  });
+});
+
+describe('a receiver that has not made durable in its place what its intake holds', () => {
+  async function unsettled(t: TestContext): Promise<Received> {
+    const received = await Received.make(t, 2);
+    for (const n of [3, 4, 5]) await received.accept(n, n - 1, STREAM, false);
+    return received;
+  }
+
+  it('is proved while it is at work', async (t) => {
+    const received = await unsettled(t);
+    const proof = await received.verify();
+    assert.deepEqual([proof.ok, proof.complete, proof.apps[0]?.batches], [true, true, 5]);
+  });
+
+  it('is proved by its intake where a power cut has taken files and the end of the index', async (t) => {
+    const received = await unsettled(t);
+    const index = readFileSync(received.index, 'latin1').trimEnd().split('\n');
+    rmSync(received.batch(4));
+    writeFileSync(received.batch(3), '');
+    const zeros = '\0'.repeat(index[3]?.length ?? 0);
+    writeFileSync(received.index, [...index.slice(0, 3), zeros, index[4], ''].join('\n'));
+    const proof = await received.verify();
+    assert.deepEqual(proof.differences, []);
+    assert.deepEqual([proof.complete, proof.apps[0]?.batches], [true, 5]);
+    assert.equal(proof.apps[0]?.streams[0]?.lastSequence, 5);
+  });
+
+  it('differs where neither has it', async (t) => {
+    const received = await unsettled(t);
+    rmSync(received.batch(2));
+    const proof = await received.verify();
+    assert.deepEqual(
+      proof.differences.map(({ code, sequence }) => [code, sequence]),
+      [['FILE_MISSING', 2]],
+    );
+  });
+
+  it('has its damage told', async (t) => {
+    const received = await unsettled(t);
+    const [name = ''] = readdirSync(join(received.dir, INTAKE_FOLDER));
+    const segment = join(received.dir, INTAKE_FOLDER, name);
+    const bytes = readFileSync(segment);
+    bytes.writeUInt8(bytes.readUInt8(200) ^ 1, 200);
+    writeFileSync(segment, bytes);
+    const proof = await received.verify();
+    assert.deepEqual(
+      proof.differences.map(({ code }) => code),
+      ['INTAKE_DAMAGED'],
     );
   });
 });

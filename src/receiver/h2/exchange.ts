@@ -8,11 +8,9 @@ import { ANSWERS, type Answer, problemOf, storageFailed } from '../answers.js';
 import type { Apps } from '../apps.js';
 import type { BodyDeadline } from '../bodyDeadline.js';
 import { type Delivery, openDelivery } from '../delivery.js';
+import { Departure } from '../departure.js';
 import type { OpenConnection } from '../openConnections.js';
 import { readRequest } from './request.js';
-
-/** Why waiting ends; without a reason Node makes an error with a stack for every connection. */
-const OVER = 'over';
 
 export interface H2Parts {
   apps: Apps;
@@ -43,7 +41,7 @@ export class Exchange {
   readonly #connection: OpenConnection;
   readonly #idle: Deadline;
   /** The client is gone, or has got its answer. */
-  readonly #left = new AbortController();
+  readonly #left = new Departure();
   #delivery: Delivery | null = null;
   #app = '';
   /** An answer was given: nothing that still comes matters. */
@@ -74,7 +72,7 @@ export class Exchange {
     this.#stream.on('error', (error) => {
       this.#parts.log.debug({ err: error, app: this.#app }, 'stream broke');
     });
-    this.#stream.once('close', () => this.#left.abort());
+    this.#stream.once('close', () => this.#left.leave());
     try {
       const refused = await this.#request();
       if (refused !== null) await this.#refuse(refused);
@@ -100,7 +98,7 @@ export class Exchange {
     this.#connection.prove();
     this.#app = head.app;
     try {
-      const opened = await openDelivery(this.#parts, head, body, this.#left.signal);
+      const opened = await openDelivery(this.#parts, head, body, this.#left);
       if ('refused' in opened) return opened.refused;
       this.#delivery = opened.delivery;
       const refused = await this.#receive(opened.delivery, body.bytes);
@@ -159,7 +157,7 @@ export class Exchange {
   async #refuse(answer: Answer): Promise<void> {
     if (this.#answered) return;
     this.#answered = true;
-    this.#left.abort(OVER);
+    this.#left.leave();
     this.#parts.meter.refused(answer.reason);
     // What the client learns is true by then: nothing of it is left here.
     await this.#delivery?.discard();
