@@ -58,11 +58,16 @@ const PASSING: Partial<Record<CrashPoint, number>> = {
 };
 
 const COMMIT_BYTES = 3_000;
-/** A segment rolls when a megabyte in it is no longer needed; a large batch's file is freed alone. */
+/**
+ * A segment rolls when a megabyte in it is no longer needed; a large batch's file is freed alone; a
+ * receiver has a small batch in memory until it is in the intake.
+ */
 const LARGER_COMMIT_BYTES: Partial<Record<CrashPoint, number>> = {
   'spool.rolled': 100_000,
   'spool.freeing': 300_000,
   'spool.freed': 300_000,
+  'receiver.written': 100_000,
+  'receiver.synced': 100_000,
 };
 
 /**
