@@ -157,15 +157,16 @@ describe('the limits of an app', () => {
   }
 
   test('room that requests hold while they are on their way is given back when they end', async () => {
-    const one = await limited({ storedBytes: 10 });
+    const one = await limited({ storedBytes: 100_000 });
     const socket = await open(one.port);
-    socket.write(`${HEAD}${KEY}8\nabc`);
+    socket.write(`${HEAD}${KEY}80000\nabc`);
     await until('it is on its way', () => one.parts().length === 1);
-    assert.equal((await refusal(ship(one.port, 'abc'))).code, 'RECEIVER_LIMIT');
+    assert.equal((await refusal(ship(one.port, 'a'.repeat(30_000)))).code, 'RECEIVER_LIMIT');
     socket.end();
     await until('it is gone', () => one.parts().length === 0);
-    await ship(one.port, 'abcdefghij');
-    assert.deepEqual(one.batches(), ['abcdefghij']);
+    const all = 'b'.repeat(100_000);
+    await ship(one.port, all);
+    assert.deepEqual(one.batches(), [all]);
   });
 
   test('batches that the operator has removed make room again', async () => {

@@ -47,10 +47,14 @@ function install(
 
 const keyFileOf = (one: TestReceiver): string => one.config.apps[0]?.keys[0] ?? '';
 
+/** So large that it is received into a file, which shows that it is under way. */
+const HALVES = ['a'.repeat(50_000), 'b'.repeat(50_000)] as const;
+const UNDER_WAY = HALVES.join('');
+
 /** A connection that has announced a batch and sent half of it. */
 async function halfWay(one: TestReceiver): Promise<TLSSocket> {
   const socket = await open(one.port);
-  socket.write(`${HEAD}${KEY}6\nabc`);
+  socket.write(`${HEAD}${KEY}${UNDER_WAY.length}\n${HALVES[0]}`);
   await until('it is under way', () => one.parts().length === 1);
   return socket;
 }
@@ -59,7 +63,7 @@ async function finish(socket: TLSSocket): Promise<string> {
   const answer = new Promise<string>((resolve) => {
     socket.once('data', (chunk: Buffer) => resolve(chunk.toString('latin1')));
   });
-  socket.write('defT');
+  socket.write(`${HALVES[1]}T`);
   const text = await answer;
   socket.end();
   return text;
@@ -75,7 +79,7 @@ describe('a reload', () => {
     assert.equal(await raw(one.port, [HEAD, KEY, '1\nxT']), '');
     assert.equal(await raw(one.port, [HEAD, 'a new key\n', '1\nbT']), 'T');
     assert.equal(await finish(socket), 'T');
-    assert.deepEqual(one.batches(), ['a', 'b', 'abcdef']);
+    assert.deepEqual(one.batches(), ['a', 'b', UNDER_WAY]);
   });
 
   test('that finds a file missing or torn changes nothing', async () => {
@@ -103,7 +107,7 @@ describe('a reload', () => {
     await ship(one.port, 'new', undefined, undefined, trusting);
     await assert.rejects(ship(one.port, 'old'), { code: 'CERTIFICATE_INVALID' });
     assert.equal(await finish(socket), 'T');
-    assert.deepEqual(one.batches(), ['new', 'abcdef']);
+    assert.deepEqual(one.batches(), ['new', UNDER_WAY]);
   });
 
   test('is what SIGHUP does to ferry receiver', async () => {
