@@ -34,6 +34,9 @@ afterEach(async () => {
   await Promise.all(running.splice(0).map((one) => one.stop()));
 });
 
+/** Received into a file, which shows that it is under way. */
+const LARGE_BYTES = 100_000;
+
 describe('the wire as bin/ssl speaks it', () => {
   test('batches are kept in order, byte for byte', async () => {
     const one = await receiver();
@@ -182,14 +185,15 @@ describe('what is refused leaves nothing behind', () => {
     const limits = { maxBatchBytes: null, maxBlobBytes: null, idleMs: 2_000, connections: 1 };
     const one = await receiver({ limits });
     const socket = await open(one.port);
-    socket.write(`${HEAD}${KEY}3\na`);
+    const data = 'a'.repeat(LARGE_BYTES);
+    socket.write(`${HEAD}${KEY}${LARGE_BYTES}\n${data.slice(1)}`);
     await until('its key is proved', () => one.parts().length === 1);
     await assert.rejects(open(one.port));
     const over = new Promise((resolve) => socket.once('data', resolve));
-    socket.write('bcT');
+    socket.write('aT');
     await over;
     socket.destroy();
-    assert.deepEqual(one.batches(), ['abc']);
+    assert.deepEqual(one.batches(), [data]);
   });
 
   test('connections that have shown no key make room for new ones, the oldest first', async () => {
@@ -277,12 +281,13 @@ describe('set-up', () => {
       socket.end();
     });
     const closed = new Promise((resolve) => socket.once('close', resolve));
-    socket.write(`${HEAD}${KEY}6\nabc`);
-    while (one.parts().length === 0) await new Promise(setImmediate);
+    const data = 'a'.repeat(LARGE_BYTES);
+    socket.write(`${HEAD}${KEY}${LARGE_BYTES}\n${data.slice(1)}`);
+    await until('it is under way', () => one.parts().length === 1);
     const stopped = one.stop();
-    socket.write('defT');
+    socket.write('aT');
     await Promise.all([stopped, closed]);
     assert.equal(answer, 'T');
-    assert.deepEqual(one.batches(), ['abcdef']);
+    assert.deepEqual(one.batches(), [data]);
   });
 });
