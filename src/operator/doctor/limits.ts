@@ -11,7 +11,7 @@ import { exists } from './system.js';
 /** Node, Redis's connections, the embedded server's pipes, locks. */
 const OPEN_FILES_BASE = 100;
 /** Captures at once, each with a journal and a copy open. */
-const OPEN_FILES_CAPTURES = 64;
+const OPEN_FILES_CAPTURES = 128;
 
 export function limitExaminations(config: FerryConfig): Examination[] {
   const files: Examination = {
