@@ -107,10 +107,11 @@ const CASES: readonly Case[] = [
 
 describe('a destination that does not confirm', () => {
   for (const { name, code, more, spoil } of CASES) {
-    it(`${name} shows as ${code}, keeps the batch, and is retried until it is put right`, async () => {
+    it(`${name} shows as ${code}, keeps the batch, and is retried until it is put right`, async (t) => {
       const site = await Site.make();
       const receiver = await site.startReceiver();
       const spoiled = await spoil(site, receiver.port);
+      t.after(() => spoiled.close());
       const untrusting = code === 'CERTIFICATE_INVALID';
       const configure = (port: number, spoilt: boolean) =>
         site.configure({
