@@ -354,6 +354,7 @@ export class JournalPipeline {
     const outcome = await capture.recover(this.#abort.signal);
     this.#recovered = true;
     if (outcome.found === 'leftover' && outcome.captured !== null) {
+      this.#routesChanged = true; // it is to be fed like any other
       this.#count(outcome.captured, outcome.lockHeldMs);
     }
     if (outcome.found === 'nothing' || outcome.found === 'truncated') return;

@@ -1,5 +1,6 @@
 import { FerryError } from '../common/errors.js';
 import { type OpenFile, openFile } from '../common/openFile.js';
+import { readFully } from '../common/readFully.js';
 import type { FerryConfig } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
 import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
@@ -46,16 +47,11 @@ async function readRange(
   path: string,
 ): Promise<Buffer> {
   const buffer = Buffer.allocUnsafe(bytes);
-  let done = 0;
-  while (done < bytes) {
-    const { bytesRead } = await handle.read(buffer, done, bytes - done, position + done);
-    if (bytesRead === 0) {
-      throw new FerryError('PAYLOAD_SHORT', `${path} became shorter while it was read`, {
-        kind: 'storage',
-        hint: 'it is tried again at the interval of the route',
-      });
-    }
-    done += bytesRead;
+  if ((await readFully(handle, buffer, bytes, position)) < bytes) {
+    throw new FerryError('PAYLOAD_SHORT', `${path} became shorter while it was read`, {
+      kind: 'storage',
+      hint: 'it is tried again at the interval of the route',
+    });
   }
   return buffer;
 }

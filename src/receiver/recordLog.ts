@@ -160,11 +160,6 @@ export class RecordLog<R> {
     }
   }
 
-  /** True when a failed write could not be taken back: what is on disk is unknown. */
-  get broken(): boolean {
-    return this.#broken !== null;
-  }
-
   get path(): string {
     return this.#path;
   }

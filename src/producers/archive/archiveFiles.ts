@@ -12,7 +12,7 @@
 import { open, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../../common/errors.js';
-import { readFully } from '../spool/handles.js';
+import { readFully } from '../../common/readFully.js';
 import { batchName } from '../spool/load.js';
 import type { BatchLocation } from '../spool/types.js';
 

@@ -6,8 +6,8 @@
  * The comparison goes through it blockwise and never holds more than two blocks.
  */
 import type { OpenFile } from '../../common/openFile.js';
+import { readFully } from '../../common/readFully.js';
 import { type OpenBatch, openSpoolBatch } from '../spool/batchReader.js';
-import { readFully } from '../spool/handles.js';
 import type { SpoolBatch } from '../spool/types.js';
 
 /** Also the granularity in which a hole is told from bytes: file systems punch whole pages. */

@@ -6,7 +6,8 @@ import { createHash, type Hash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { FerryError } from '../../common/errors.js';
 import type { OpenFile } from '../../common/openFile.js';
-import { readFully, writeAll } from '../spool/handles.js';
+import { readFully } from '../../common/readFully.js';
+import { writeAll } from '../spool/handles.js';
 import type { Spool } from '../spool/spool.js';
 
 /** Larger gains nothing, smaller costs turns through the thread pool. */

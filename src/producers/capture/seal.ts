@@ -8,7 +8,7 @@ import { fstatSync } from 'node:fs';
 import { crashPoint } from '../../common/crashPoints.js';
 import { FerryError } from '../../common/errors.js';
 import type { OpenFile } from '../../common/openFile.js';
-import { readFully } from '../spool/handles.js';
+import { readFully } from '../../common/readFully.js';
 import type { Spool } from '../spool/spool.js';
 import type { SpoolBatch } from '../spool/types.js';
 import type { HeldLock } from './lock.js';

@@ -2,7 +2,7 @@
 
 import { FerryError, systemCode } from '../../common/errors.js';
 import { type OpenFile, openFile } from '../../common/openFile.js';
-import { readFully } from './handles.js';
+import { readFully } from '../../common/readFully.js';
 import type { BatchLocation } from './types.js';
 
 /** Size of the reused buffers: measured best between 256 KiB and 1 MiB for TLS and for disks. */

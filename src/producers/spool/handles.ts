@@ -64,19 +64,3 @@ export async function writeAll(handle: OpenFile, data: Buffer, position: number)
     done += bytesWritten;
   }
 }
-
-/** Reads [position, position + length) into `into`; fewer bytes only where the file ends. */
-export async function readFully(
-  handle: OpenFile,
-  into: Buffer,
-  length: number,
-  position: number,
-): Promise<number> {
-  let done = 0;
-  while (done < length) {
-    const { bytesRead } = await handle.read(into, done, length - done, position + done);
-    if (bytesRead === 0) break;
-    done += bytesRead;
-  }
-  return done;
-}

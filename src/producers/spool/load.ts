@@ -11,8 +11,8 @@ import { constants } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { FerryError, systemCode } from '../../common/errors.js';
 import type { FileSystem } from '../../common/fileSystem.js';
+import { readFully } from '../../common/readFully.js';
 import { type Fact, mayVanish } from './facts.js';
-import { readFully } from './handles.js';
 import { type SegmentScan, scanSegment, sealAt } from './record.js';
 import { SpoolState } from './state.js';
 

@@ -8,8 +8,8 @@ import { constants } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { systemCode } from '../../common/errors.js';
 import type { FileSystem } from '../../common/fileSystem.js';
+import { readFully } from '../../common/readFully.js';
 import type { Fact } from './facts.js';
-import { readFully } from './handles.js';
 import type { LoadedSpool } from './load.js';
 import { COPY_MAGIC, decodeRecord, encodeRecord, scanSegment } from './record.js';
 
@@ -81,11 +81,11 @@ export interface SealsFile {
   damaged: boolean;
 }
 
-/** What a boot that is over has left does not change: each file is read once. */
+/** What a dead process has left does not change: each file is read once. */
 const known = new WeakMap<FileSystem, Map<string, SealsFile>>();
 
 /** What stands in a seal log; of a torn tail nothing. */
-export async function readSealsFile(path: string, fileSystem: FileSystem): Promise<SealsFile> {
+async function readSealsFile(path: string, fileSystem: FileSystem): Promise<SealsFile> {
   const handle = await fileSystem.open(path, constants.O_RDONLY);
   try {
     const { size } = await handle.stat();
@@ -106,12 +106,17 @@ export async function readSealsFile(path: string, fileSystem: FileSystem): Promi
   }
 }
 
-async function readOnce(path: string, fileSystem: FileSystem): Promise<SealsFile> {
+/** The same, read once and remembered: for files that nobody writes to any more. */
+export async function readLeftSeals(path: string, fileSystem: FileSystem): Promise<SealsFile> {
   const files = known.get(fileSystem) ?? new Map<string, SealsFile>();
   known.set(fileSystem, files);
   const file = files.get(path) ?? (await readSealsFile(path, fileSystem));
   files.set(path, file);
   return file;
+}
+
+export function forgetLeftSeals(path: string, fileSystem: FileSystem): void {
+  known.get(fileSystem)?.delete(path);
 }
 
 /** Seal logs in this directory, by name; none where there is no directory. */
@@ -181,7 +186,7 @@ export async function missingSeals(
   const newest = new Map<number, SealCopy>();
   for (const file of await sealsFiles(sealsDir, fileSystem)) {
     if (file.startsWith(bootDigits(spool.bootId))) continue;
-    const { copies } = await readOnce(join(sealsDir, file), fileSystem).catch(goneMeanwhile);
+    const { copies } = await readLeftSeals(join(sealsDir, file), fileSystem).catch(goneMeanwhile);
     for (const copy of copies.get(name) ?? []) {
       if (!(await isMissing(copy, spool, fileSystem))) continue;
       const other = newest.get(copy.sequence);

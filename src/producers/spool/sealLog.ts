@@ -30,8 +30,9 @@ import { loadSpool, segmentName } from './load.js';
 import {
   encodeCopy,
   endOf,
+  forgetLeftSeals,
   isMissing,
-  readSealsFile,
+  readLeftSeals,
   type SealCopy,
   type SealRecord,
   sealsFiles,
@@ -290,12 +291,13 @@ export class SealLog {
     const handle = await this.#fileSystem.open(path, constants.O_RDWR);
     try {
       if (take(handle) !== 'taken') return 'stays';
-      const { copies, damaged } = await readSealsFile(path, this.#fileSystem);
+      const { copies, damaged } = await readLeftSeals(path, this.#fileSystem);
       if (damaged) return 'damaged';
       for (const [spool, of] of copies) {
         if (!(await this.#hasAll(join(dirname(this.#dir), 'spool', spool), of))) return 'stays';
       }
       await this.#fileSystem.unlink(path);
+      forgetLeftSeals(path, this.#fileSystem);
       return 'freed';
     } finally {
       await handle.close();

@@ -1,6 +1,7 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openFile } from '../../common/openFile.js';
+import { readFully } from '../../common/readFully.js';
 import type { BatchJob, PayloadPlace } from '../jobs.js';
 import { CHUNK_BYTES, type PayloadSource, type PayloadStore } from './payloadStore.js';
 import { payloadMissing } from './redisPayloads.js';
@@ -61,11 +62,8 @@ export class SpoolPayloads implements PayloadStore {
     });
     try {
       const whole = Buffer.allocUnsafe(job.bytes);
-      for (let at = 0; at < whole.length; ) {
-        const { bytesRead } = await file.read(whole, at, whole.length - at, offset + at);
-        if (bytesRead === 0) throw payloadMissing(job);
-        at += bytesRead;
-      }
+      const got = await readFully(file, whole, whole.length, offset);
+      if (got < whole.length) throw payloadMissing(job);
       return whole;
     } finally {
       await file.close();

@@ -2,6 +2,7 @@ import { constants } from 'node:fs';
 import { join } from 'node:path';
 import { FerryError, systemCode } from '../../common/errors.js';
 import type { FileSystem } from '../../common/fileSystem.js';
+import { readFully } from '../../common/readFully.js';
 import type { BatchRecord } from '../batchRecord.js';
 import { batchFileName } from '../batchStore.js';
 import { makeFolder } from '../dataFolder.js';
@@ -117,11 +118,7 @@ async function isWhole(path: string, data: Buffer, fs: FileSystem): Promise<bool
   try {
     if ((await handle.stat()).size !== data.length) return false;
     const into = Buffer.allocUnsafe(data.length);
-    for (let at = 0; at < into.length; ) {
-      const { bytesRead } = await handle.read(into, at, into.length - at, at);
-      if (bytesRead === 0) return false;
-      at += bytesRead;
-    }
+    if ((await readFully(handle, into, into.length, 0)) < into.length) return false;
     if (!into.equals(data)) return false;
     await handle.datasync();
     return true;
