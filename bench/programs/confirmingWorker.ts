@@ -30,6 +30,7 @@ await startWorker(
   access,
   { logger, meter: NO_METER },
   {
+    preconnect: () => null,
     async sendBatch() {
       if (batches === 0) begun = performance.now();
       cpuAtBegin ??= ownCpuSeconds();

@@ -27,6 +27,11 @@ const H = 0x48;
 
 export interface SendRequest {
   endpoint: Endpoint;
+  /**
+   * Opened to that endpoint, with the same signal, while the right to send was still asked for: this
+   * send uses it, and ends it. Default: opens one.
+   */
+  connection?: Promise<Connection> | undefined;
   body: Body;
   /** Length of the payload in bytes. */
   bytes: number;
@@ -50,6 +55,7 @@ export interface SendRequest {
 export interface SendResult {
   confirmed: true;
   sessionReused: boolean;
+  /** What was still to be waited for, where the connection was opened before. */
   connectMs: number;
   /** From the first byte of the request to the last before the commit byte. */
   sendMs: number;
@@ -88,7 +94,7 @@ export async function send(request: SendRequest): Promise<SendResult> {
   try {
     const head = encodeHead(endpoint, request.body, request.bytes, request.identity);
     const started = performance.now();
-    connection = await Connection.open(endpoint, request.signal);
+    connection = await (request.connection ?? Connection.open(endpoint, request.signal));
     const opened = performance.now();
     const result = await exchange(request, connection, source, head, attempt);
     return {
@@ -106,7 +112,8 @@ export async function send(request: SendRequest): Promise<SendResult> {
       sentBytes: attempt.sentBytes,
     });
   } finally {
-    connection?.close();
+    if (connection !== null) connection.close();
+    else void request.connection?.then((opened) => opened.close()).catch(() => undefined);
     // Not awaited: a source that hangs must not hang us; it has been told.
     void source.return?.()?.then(undefined, () => undefined);
   }

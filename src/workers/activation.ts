@@ -3,16 +3,18 @@ import { FerryError } from '../common/errors.js';
 import type { Meter } from '../common/meter.js';
 import { DelayedError, type Job } from '../queue/bullmq.js';
 import type { JobQueues } from '../queue/jobQueues.js';
-import type { RouteOrder } from '../queue/routeOrder.js';
+import type { Answer, RouteOrder } from '../queue/routeOrder.js';
 import type { Complaints } from './complaints.js';
 import type { Delivery } from './delivery.js';
+import type { Lease } from './lease.js';
+import type { Preconnection } from './preconnection.js';
 import type { WorkerStop } from './workerStop.js';
 
 /** What an activation of a job works with, whether it is a batch's or a blob's. */
 export interface ActivationParts {
   order: RouteOrder;
   queues: JobQueues;
-  delivery: Pick<Delivery, 'sendBatch' | 'sendBlob'>;
+  delivery: Pick<Delivery, 'preconnect' | 'sendBatch' | 'sendBlob'>;
   stop: WorkerStop;
   complaints: Complaints;
   meter: Meter;
@@ -27,6 +29,32 @@ export const CLOSED_PAUSE_MS = 1_000;
 export const LOST_PAUSE_MS = 1_000;
 /** Between two tries to tell Redis of something that the far side has confirmed. */
 const TELL_AGAIN_MS = 200;
+
+/**
+ * Waits for Redis to say whether this activation may send. Until then nothing of it is on the wire
+ * but a handshake; unless it may, the connection ends without a request.
+ *
+ * @param begun what was asked
+ * @throws FerryError as what was asked
+ */
+export async function rightToSend<A extends Answer<string>>(
+  begun: Promise<A>,
+  lease: Lease,
+  ahead: Preconnection | null,
+): Promise<A> {
+  let mayBegin = false;
+  try {
+    const answer = await begun;
+    mayBegin = answer.is === 'go';
+    return answer;
+  } finally {
+    if (mayBegin) lease.hold();
+    else {
+      lease.abort();
+      ahead?.drop();
+    }
+  }
+}
 
 /**
  * Puts the job back for `ms` and ends its activation.

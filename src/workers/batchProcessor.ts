@@ -10,11 +10,24 @@ import {
   type ActivationParts,
   CLOSED_PAUSE_MS,
   LOST_PAUSE_MS,
+  rightToSend,
   sleepJob,
   tellRedis,
 } from './activation.js';
 import { attemptEnd } from './failure.js';
 import { Lease } from './lease.js';
+import type { Preconnection } from './preconnection.js';
+
+/** What an activation has in hand once it may send. */
+interface Attempt {
+  job: Job<BatchJob>;
+  token: string;
+  destination: DestinationConfig;
+  holder: string;
+  lease: Lease;
+  ahead: Preconnection | null;
+  leave: () => void;
+}
 
 /**
  * One activation of a batch's job: from "BullMQ says run" to a verdict.
@@ -36,17 +49,29 @@ export class BatchProcessor {
 
   /**
    * @param token BullMQ's lock on the job
+   * @param leave gives the place among the destination's connections back: its connection is over
    * @throws DelayedError, UnrecoverableError: BullMQ's words for "sleeps" and "failed"
    */
-  async run(job: Job<BatchJob>, token: string, destination: DestinationConfig): Promise<void> {
+  async run(
+    job: Job<BatchJob>,
+    token: string,
+    destination: DestinationConfig,
+    leave: () => void,
+  ): Promise<void> {
     const batch = job.data;
+    const { order, delivery } = this.#p;
     this.#activations += 1;
     const holder = `${this.#p.workerId}.${this.#activations}`;
-    const startedAt = performance.now();
-    const answer = await this.#p.order.begin(batch, holder);
+    const lease = new Lease({
+      leaseMs: LEASE_MS,
+      startedAt: performance.now(),
+      renew: () => order.renew(batch, holder),
+    });
+    const ahead = delivery.preconnect(destination, batch.journal, lease.signal);
+    const answer = await rightToSend(order.begin(batch, holder), lease, ahead);
     switch (answer.is) {
       case 'go':
-        return this.#attempt(job, token, destination, holder, startedAt, answer);
+        return this.#attempt({ job, token, destination, holder, lease, ahead, leave }, answer);
       case 'stale':
       case 'delivered':
         return;
@@ -63,40 +88,33 @@ export class BatchProcessor {
   }
 
   async #attempt(
-    job: Job<BatchJob>,
-    token: string,
-    destination: DestinationConfig,
-    holder: string,
-    startedAt: number,
+    { job, token, destination, holder, lease, ahead, leave }: Attempt,
     go: Extract<BeginAnswer, { is: 'go' }>,
   ): Promise<void> {
     crashPoint('worker.begun');
     const batch = job.data;
-    const { order, stop, log } = this.#p;
-    const lease = new Lease({
-      leaseMs: LEASE_MS,
-      startedAt,
-      renew: () => order.renew(batch, holder),
-    });
+    const { order, delivery, stop, log } = this.#p;
     const leaveStop = stop.enter(() => lease.abort());
     let repeating = go.repeat !== null;
     try {
-      const { signal } = lease;
       const mayConfirm = (): boolean => {
         crashPoint('worker.beforeT');
         return lease.isValid();
       };
+      const rights = { mayConfirm, signal: lease.signal };
       if (go.repeat !== null) {
         log.info(
           { route: batch.route, sequence: go.repeat.job.sequence },
           'confirming the previous batch once more, since a connection failed after it',
         );
         const { job: before, previous } = go.repeat;
-        await this.#p.delivery.sendBatch(destination, before, previous, { mayConfirm, signal });
+        await delivery.sendBatch(destination, before, previous, rights, ahead);
         await order.repeated(batch, holder);
         repeating = false;
       }
-      await this.#p.delivery.sendBatch(destination, batch, go.previous, { mayConfirm, signal });
+      const unused = go.repeat === null ? ahead : null;
+      await delivery.sendBatch(destination, batch, go.previous, rights, unused);
+      leave();
       crashPoint('worker.confirmed');
       const chain = go.chain && extended(go.chain, batch.sequence, batch.sha256);
       await this.#acknowledge(batch, holder, chain);
@@ -105,6 +123,7 @@ export class BatchProcessor {
       return await this.#ended(job, token, holder, error, repeating);
     } finally {
       lease.stop();
+      ahead?.drop();
       leaveStop();
     }
   }

@@ -8,6 +8,7 @@ import {
   type ActivationParts,
   CLOSED_PAUSE_MS,
   LOST_PAUSE_MS,
+  rightToSend,
   sleepJob,
   tellRedis,
 } from './activation.js';
@@ -26,12 +27,24 @@ export class BlobProcessor {
     this.#p = parts;
   }
 
-  async run(job: Job<BlobJob>, token: string, destination: DestinationConfig): Promise<void> {
+  /** Parameters as `BatchProcessor.run` has them. */
+  async run(
+    job: Job<BlobJob>,
+    token: string,
+    destination: DestinationConfig,
+    leave: () => void,
+  ): Promise<void> {
     const blob = job.data;
     this.#activations += 1;
     const holder = `${this.#p.workerId}.b${this.#activations}`;
-    const startedAt = performance.now();
-    const answer = await this.#p.order.beginBlob(blob, String(job.id), holder);
+    const lease = new Lease({
+      leaseMs: LEASE_MS,
+      startedAt: performance.now(),
+      renew: () => this.#p.order.endBlob(blob, holder, 'renew'),
+    });
+    const ahead = this.#p.delivery.preconnect(destination, blob.journal, lease.signal);
+    const begun = this.#p.order.beginBlob(blob, String(job.id), holder);
+    const answer = await rightToSend(begun, lease, ahead);
     switch (answer.is) {
       case 'stale':
       case 'delivered':
@@ -52,17 +65,11 @@ export class BlobProcessor {
       case 'go':
         break;
     }
-    const lease = new Lease({
-      leaseMs: LEASE_MS,
-      startedAt,
-      renew: () => this.#p.order.endBlob(blob, holder, 'renew'),
-    });
     const leaveStop = this.#p.stop.enter(() => lease.abort());
     try {
-      const sent = await this.#p.delivery.sendBlob(destination, blob, {
-        mayConfirm: () => lease.isValid(),
-        signal: lease.signal,
-      });
+      const rights = { mayConfirm: () => lease.isValid(), signal: lease.signal };
+      const sent = await this.#p.delivery.sendBlob(destination, blob, rights, ahead);
+      leave();
       crashPoint('blob.confirmed');
       await tellRedis(this.#p.stop, () => this.#p.order.endBlob(blob, holder, { confirm: sent }));
       this.#p.meter.deliveredBlob(blob.route);
@@ -73,6 +80,7 @@ export class BlobProcessor {
       return await this.#ended(job, token, holder, error, answer.intervalMs);
     } finally {
       lease.stop();
+      ahead?.drop();
       leaveStop();
     }
   }

@@ -17,6 +17,7 @@ import { TransferReader } from '../queue/payload/transferReader.js';
 import { type OpenBlob, type OpenPayload, openBlobFile } from './blobFile.js';
 import { Copies } from './copies.js';
 import { resolveEndpoint } from './endpoint.js';
+import { Preconnection } from './preconnection.js';
 import { proven, provenWhole } from './provenPayload.js';
 
 /** The rights of one send: looked at right before the commit byte, and ended by the signal. */
@@ -43,9 +44,24 @@ export class Delivery {
   }
 
   /**
+   * Begins what needs no right to send. Null: there is nothing to gain, or the connection is kept.
+   *
+   * @param signal the one that the send will have
+   */
+  preconnect(
+    destination: DestinationConfig,
+    journal: string,
+    signal: AbortSignal,
+  ): Preconnection | null {
+    if (destination.kind === 'directories' || destination.dialect === 'h2') return null;
+    return new Preconnection(destination, journal, signal);
+  }
+
+  /**
    * Sends a batch and returns when it is confirmed as the destination's `confirm` asks.
    *
    * @param previous the sequence confirmed before it on this route; 0 for none
+   * @param ahead what `preconnect` began, if it is still to be used
    * @throws FerryError of `send`, `H2Client.send`, `resolveEndpoint`, `Copies` or the payload's source
    */
   async sendBatch(
@@ -53,17 +69,19 @@ export class Delivery {
     batch: BatchJob,
     previous: number,
     rights: SendRights,
+    ahead: Preconnection | null = null,
   ): Promise<void> {
     if (destination.kind === 'directories') {
       const payload = await this.#openBatch(batch, rights.signal);
       const put = this.#copies.putBatch(destination, batch, payload.chunks, rights.mayConfirm);
       return put.finally(() => payload.close().catch(() => undefined));
     }
-    const endpoint = await resolveEndpoint(destination, batch.journal);
+    const endpoint = await (ahead?.endpoint ?? resolveEndpoint(destination, batch.journal));
     const payload = await this.#openBatch(batch, rights.signal);
     try {
       const result = await this.#send({
         endpoint,
+        connection: ahead?.take(),
         body: { kind: 'batch' },
         bytes: batch.bytes,
         payload: payload.chunks,
@@ -89,21 +107,24 @@ export class Delivery {
   /**
    * Sends a blob from one open file, with exactly the length it had at open.
    *
+   * @param ahead as for `sendBatch`
    * @returns what was sent, for the comparison after its link is gone
    */
   async sendBlob(
     destination: DestinationConfig,
     blob: BlobJob,
     rights: SendRights,
+    ahead: Preconnection | null = null,
   ): Promise<BlobSent> {
     if (destination.kind === 'directories') return this.#copies.putBlob(destination, blob);
-    const endpoint = await resolveEndpoint(destination, blob.journal);
+    const endpoint = await (ahead?.endpoint ?? resolveEndpoint(destination, blob.journal));
     const payload = await this.#openBlob(blob, rights.signal);
     const young = Date.now() - payload.mtimeMs < YOUNG_BLOB_MS;
     const hash = young ? createHash('sha256') : null;
     try {
       await this.#send({
         endpoint,
+        connection: ahead?.take(),
         body: { kind: 'blob', path: blob.text },
         bytes: payload.bytes,
         payload: hash === null ? payload.chunks : hashed(payload.chunks, hash),

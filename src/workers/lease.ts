@@ -23,11 +23,13 @@ export interface LeaseOptions {
 /**
  * Holds the right to send while the attempt lasts.
  *
+ *     asked for --hold()--> held
  *     held --renewed--> held        (every third of the lease)
  *     held --refused--> lost        another holder: stop at once
  *     held --Redis away, end near--> lost
  *     held --stop()--> given back
  *     held --abort()--> ended by the process's own stop
+ *     asked for --abort()--> refused: what was begun meanwhile ends
  *
  * `signal` aborts on `lost` and on `abort()`: one signal for all that may end an attempt, since each
  * further one, and each that follows two others, is felt in a small batch. `isValid` is what counts
@@ -51,6 +53,10 @@ export class Lease {
     this.#wallNow = options.wallNow ?? Date.now;
     this.#validUntil = options.startedAt + options.leaseMs - LEASE_MARGIN_MS;
     this.#wallValidUntil = this.#wallNow() + (this.#validUntil - this.#now());
+  }
+
+  /** Redis gave it: it is renewed from here on. */
+  hold(): void {
     this.#schedule();
   }
 
@@ -64,7 +70,7 @@ export class Lease {
     return !this.#lost && this.#now() < this.#validUntil && this.#wallNow() < this.#wallValidUntil;
   }
 
-  /** Ends what is being sent: this process stops. Renewing goes on until `stop`. */
+  /** Ends what is being sent: this process stops, or Redis refused. Renewing goes on until `stop`. */
   abort(): void {
     if (!this.#stopped) this.#controller.abort();
   }

@@ -37,7 +37,7 @@ const CLOSE_LOOK_MS = 50;
 const UNKNOWN_DESTINATION_PAUSE_MS = 5_000;
 
 /** How confirmed batches and blobs come about: a measurement may put something else here. */
-export type Sender = Pick<Delivery, 'sendBatch' | 'sendBlob' | 'close'>;
+export type Sender = Pick<Delivery, 'preconnect' | 'sendBatch' | 'sendBlob' | 'close'>;
 
 /**
  * Starts a worker: any number of them, on any hosts, share the routes of one Redis.
@@ -55,6 +55,13 @@ export async function startWorker(
   await registry.enter();
   return new WorkerRole(config, access, context, workerId, registry, sender);
 }
+
+type Run<Data> = (
+  job: Job<Data>,
+  token: string,
+  to: DestinationConfig,
+  leave: () => void,
+) => Promise<void>;
 
 class WorkerRole implements Role {
   readonly failed: Promise<never> = new Promise(() => undefined);
@@ -109,8 +116,12 @@ class WorkerRole implements Role {
     const batches = new BatchProcessor(parts);
     const blobs = new BlobProcessor(parts);
     this.#workers = [
-      this.#worker<BatchJob>(BATCH_QUEUE, slots, (job, token, to) => batches.run(job, token, to)),
-      this.#worker<BlobJob>(BLOB_QUEUE, slots, (job, token, to) => blobs.run(job, token, to)),
+      this.#worker<BatchJob>(BATCH_QUEUE, slots, (job, token, to, leave) =>
+        batches.run(job, token, to, leave),
+      ),
+      this.#worker<BlobJob>(BLOB_QUEUE, slots, (job, token, to, leave) =>
+        blobs.run(job, token, to, leave),
+      ),
     ];
     this.#scheduleWake();
     this.#stopListening = access.scripts.onReady(() => {
@@ -170,7 +181,7 @@ class WorkerRole implements Role {
   #worker<Data extends BatchJob | BlobJob>(
     queue: string,
     concurrency: number,
-    run: (job: Job<Data>, token: string, to: DestinationConfig) => Promise<void>,
+    run: Run<Data>,
   ): Worker {
     const connection = connectBullMq(this.#access.target);
     this.#connections.push(connection);
@@ -191,7 +202,7 @@ class WorkerRole implements Role {
   async #process<Data extends BatchJob | BlobJob>(
     job: Job<Data>,
     token: string,
-    run: (job: Job<Data>, token: string, to: DestinationConfig) => Promise<void>,
+    run: Run<Data>,
   ): Promise<void> {
     const { destination: name, route } = job.data;
     const destination = this.#destinations.get(name);
@@ -214,7 +225,7 @@ class WorkerRole implements Role {
     try {
       if (this.#stop.stopping) return await sleepJob(job, token, 0);
       this.#lastActiveAt = performance.now();
-      await run(job, token, destination);
+      await run(job, token, destination, entrance.leave);
     } finally {
       this.#lastActiveAt = performance.now();
       entrance.leave();

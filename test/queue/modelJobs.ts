@@ -153,6 +153,7 @@ export class JobBench {
       skipVersionCheck: true,
     });
     const delivery = {
+      preconnect: () => null,
       sendBatch: async (_to: DestinationConfig, job: BatchJob) => this.#send(job),
     };
     this.#processor = new BatchProcessor({
@@ -317,7 +318,7 @@ export class JobBench {
     this.#reply = outcome as Reply;
     const { job, token } = active;
     try {
-      await this.#processor.run(job, token, {} as DestinationConfig);
+      await this.#processor.run(job, token, {} as DestinationConfig, () => undefined);
       await job.moveToCompleted(undefined, token, false);
     } catch (error) {
       if (error instanceof DelayedError) return;

@@ -7,6 +7,7 @@ import { LEASE_MARGIN_MS, Lease } from '../../src/workers/lease.js';
 function leaseAt(renew: () => Promise<boolean>, startedAt = 0) {
   let now = 0;
   const lease = new Lease({ leaseMs: 15_000, startedAt, renew, now: () => now });
+  lease.hold();
   return {
     lease,
     async advance(ms: number): Promise<void> {
@@ -43,6 +44,29 @@ describe('a lease', () => {
     assert.ok(renewals >= 11, `${renewals} renewals in a minute`);
     assert.ok(lease.isValid());
     lease.stop();
+  });
+
+  withTimers('is not renewed before Redis has given it', async () => {
+    let renewals = 0;
+    let now = 0;
+    const lease = new Lease({
+      leaseMs: 15_000,
+      startedAt: 0,
+      renew: () => {
+        renewals += 1;
+        return Promise.resolve(true);
+      },
+      now: () => now,
+    });
+    now += 6_000;
+    mock.timers.tick(6_000);
+    assert.equal(renewals, 0);
+    lease.hold();
+    now += 5_000;
+    mock.timers.tick(5_000);
+    assert.equal(renewals, 1);
+    lease.stop();
+    await Promise.resolve();
   });
 
   withTimers('ends at once when somebody else holds it', async () => {
