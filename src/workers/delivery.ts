@@ -9,7 +9,7 @@ import {
   send,
 } from '../protocol/index.js';
 import type { QueueAccess } from '../queue/access.js';
-import { type BatchJob, type BlobJob, type BlobSent, YOUNG_BLOB_MS } from '../queue/jobs.js';
+import type { BatchJob, BlobJob, BlobSent } from '../queue/jobs.js';
 import { type PayloadStore, WHOLE_MAX_BYTES } from '../queue/payload/payloadStore.js';
 import { RedisPayloads } from '../queue/payload/redisPayloads.js';
 import { SpoolPayloads } from '../queue/payload/spoolPayloads.js';
@@ -19,6 +19,7 @@ import { Copies } from './copies.js';
 import { resolveEndpoint } from './endpoint.js';
 import { Preconnection } from './preconnection.js';
 import { proven, provenWhole } from './provenPayload.js';
+import { mayKeepMtime } from './youngFile.js';
 
 /** The rights of one send: looked at right before the commit byte, and ended by the signal. */
 export interface SendRights {
@@ -119,8 +120,7 @@ export class Delivery {
     if (destination.kind === 'directories') return this.#copies.putBlob(destination, blob);
     const endpoint = await (ahead?.endpoint ?? resolveEndpoint(destination, blob.journal));
     const payload = await this.#openBlob(blob, rights.signal);
-    const young = Date.now() - payload.mtimeMs < YOUNG_BLOB_MS;
-    const hash = young ? createHash('sha256') : null;
+    const hash = payload.mayKeepMtime ? createHash('sha256') : null;
     try {
       await this.#send({
         endpoint,
@@ -180,6 +180,8 @@ export class Delivery {
       bytes: transfer.bytes,
       inode: transfer.inode,
       mtimeMs: transfer.mtimeMs,
+      // Of the file system at the producer nothing is known here.
+      mayKeepMtime: await mayKeepMtime('', transfer),
       chunks: transfer.chunks(),
       close: () => transfer.close(),
     };
