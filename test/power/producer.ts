@@ -158,7 +158,8 @@ export class ProducerWorld {
       root,
       this.options,
       Buffer.concat([this.written.subarray(0, captured), rest]),
-      begin,
+      // Nothing is left of what was captured, and so nobody truncates: the next byte is a new one.
+      content.length === 0 ? captured : begin,
       this.#boot + 1,
     );
     world.#holeBelow = hole;
