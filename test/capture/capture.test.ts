@@ -15,7 +15,7 @@ import {
 import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { tryLock, unlock } from 'fs-native-extensions';
-import { FerryError } from '../../src/common/errors.js';
+import { FerryError, systemCode } from '../../src/common/errors.js';
 import { nodeFileSystem } from '../../src/common/fileSystem.js';
 import { lockJournal } from '../../src/producers/capture/lock.js';
 import type { CaptureOutcome } from '../../src/producers/capture/outcomes.js';
@@ -170,6 +170,27 @@ for (const size of [1000, 600 * 1024]) {
     }
   });
 }
+
+test('a sync beside the copying that fails spoils the copy, although later ones pass', async (t) => {
+  const root = await temporaryDirectory(t);
+  const content = Buffer.alloc(70 * 1024 * 1024, 'commit\n');
+  await writeFile(join(root, 'journal'), content);
+  const fileSystem = new FaultyFileSystem();
+  const b = await start(root, 'boot-a', { fileSystem });
+  await b.capture.recover();
+  fileSystem.arm({ operation: 'datasync', at: 1, code: 'EIO' });
+  const syncs = (): number => fileSystem.calls.get('datasync') ?? 0;
+  await assert.rejects(b.capture.capture(), (error) => systemCode(error) === 'EIO');
+  assert.equal(syncs(), 1, 'the one beside the copying');
+  assert.equal(b.spool.lastSequence, 0);
+  assert.equal((await stat(b.path)).size, content.length);
+  // The next copy is a new one: a sync beside it, the one that counts, and the seal's.
+  await b.capture.capture();
+  assert.ok(syncs() >= 1 + 3, `${syncs()} syncs`);
+  assert.ok(content.equals(await everything(b)));
+  await b.close();
+  assert.equal(fileSystem.openHandles, 0);
+});
 
 test('what a lockless writer appends between seal and truncation joins the batch', async (t) => {
   const root = await temporaryDirectory(t);

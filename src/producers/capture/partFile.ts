@@ -12,6 +12,8 @@ import type { Spool } from '../spool/spool.js';
 
 /** Larger gains nothing, smaller costs turns through the thread pool. */
 const COPY_BYTES = 1024 * 1024;
+/** Behind so much a sync begins beside the copying: the disk would stand idle until the last byte. */
+const SYNC_AHEAD_BYTES = 32 * 1024 * 1024;
 /** First and last block of the copied range are compared under the lock. */
 const CHECK_BYTES = 4096;
 
@@ -29,6 +31,11 @@ export class PartFile {
   readonly #buffer = Buffer.allocUnsafe(COPY_BYTES);
   #synced = 0;
   #named = false;
+  /** The sync that runs beside the copying; never rejects. */
+  #ahead: Promise<void> | null = null;
+  #aheadThrough = 0;
+  /** Of that sync: the kernel says it once, and a later sync may pass although bytes are gone. */
+  #aheadError: { error: unknown } | null = null;
 
   private constructor(spool: Spool, sequence: number, handle: OpenFile, base: number) {
     this.#spool = spool;
@@ -90,17 +97,33 @@ export class PartFile {
       this.#hash.update(chunk);
       this.copied += got;
       this.#spool.notePartBytes(this.sequence, this.copied);
+      this.#syncAhead();
     }
   }
 
   /** What was copied so far is durable, name and all, when this resolves. */
   async sync(): Promise<void> {
+    await this.#ahead;
+    if (this.#aheadError !== null) throw this.#aheadError.error;
     if (this.#synced === this.copied && this.#named) return;
     await this.#handle.datasync();
     this.#synced = this.copied;
     if (this.#named) return;
     await this.#spool.fileSystem.syncDirectory(this.#spool.dir);
     this.#named = true;
+  }
+
+  #syncAhead(): void {
+    if (this.#ahead !== null || this.copied - this.#aheadThrough < SYNC_AHEAD_BYTES) return;
+    this.#aheadThrough = this.copied;
+    this.#ahead = this.#handle.datasync().then(
+      () => {
+        this.#ahead = null;
+      },
+      (error: unknown) => {
+        this.#aheadError = { error };
+      },
+    );
   }
 
   /** SHA-256 of what was copied so far. */
@@ -116,6 +139,7 @@ export class PartFile {
   }
 
   async close(): Promise<void> {
+    await this.#ahead;
     await this.#handle.close();
   }
 
