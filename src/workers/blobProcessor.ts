@@ -42,9 +42,9 @@ export class BlobProcessor {
       startedAt: performance.now(),
       renew: () => this.#p.order.endBlob(blob, holder, 'renew'),
     });
-    const ahead = this.#p.delivery.preconnect(destination, blob.journal, lease.signal);
+    // No connection yet: whether there is anything to send shows when its file is opened.
     const begun = this.#p.order.beginBlob(blob, String(job.id), holder);
-    const answer = await rightToSend(begun, lease, ahead);
+    const answer = await rightToSend(begun, lease, null);
     switch (answer.is) {
       case 'stale':
       case 'delivered':
@@ -68,7 +68,7 @@ export class BlobProcessor {
     const leaveStop = this.#p.stop.enter(() => lease.abort());
     try {
       const rights = { mayConfirm: () => lease.isValid(), signal: lease.signal };
-      const sent = await this.#p.delivery.sendBlob(destination, blob, rights, ahead);
+      const sent = await this.#p.delivery.sendBlob(destination, blob, rights);
       leave();
       crashPoint('blob.confirmed');
       await tellRedis(this.#p.stop, () => this.#p.order.endBlob(blob, holder, { confirm: sent }));
@@ -80,7 +80,6 @@ export class BlobProcessor {
       return await this.#ended(job, token, holder, error, answer.intervalMs);
     } finally {
       lease.stop();
-      ahead?.drop();
       leaveStop();
     }
   }

@@ -45,7 +45,7 @@ export class Delivery {
   }
 
   /**
-   * Begins what needs no right to send. Null: there is nothing to gain, or the connection is kept.
+   * Begins what of a batch needs no right to send. Null: there is nothing to gain, or the connection is kept.
    *
    * @param signal the one that the send will have
    */
@@ -108,23 +108,20 @@ export class Delivery {
   /**
    * Sends a blob from one open file, with exactly the length it had at open.
    *
-   * @param ahead as for `sendBatch`
    * @returns what was sent, for the comparison after its link is gone
    */
   async sendBlob(
     destination: DestinationConfig,
     blob: BlobJob,
     rights: SendRights,
-    ahead: Preconnection | null = null,
   ): Promise<BlobSent> {
     if (destination.kind === 'directories') return this.#copies.putBlob(destination, blob);
-    const endpoint = await (ahead?.endpoint ?? resolveEndpoint(destination, blob.journal));
+    const endpoint = await resolveEndpoint(destination, blob.journal);
     const payload = await this.#openBlob(blob, rights.signal);
     const hash = payload.mayKeepMtime ? createHash('sha256') : null;
     try {
       await this.#send({
         endpoint,
-        connection: ahead?.take(),
         body: { kind: 'blob', path: blob.text },
         bytes: payload.bytes,
         payload: hash === null ? payload.chunks : hashed(payload.chunks, hash),
