@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * Compiles into `dist` and copies what is not TypeScript. Alone it makes everything that
- * `npm pack` needs, also in a fresh clone.
+ * Compiles into `dist`, copies what is not TypeScript, and bundles the commands. Alone it makes
+ * everything that `npm pack` needs, also in a fresh clone.
  */
 import { chmodSync, cpSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
@@ -16,8 +16,7 @@ const STAMP = join(DIST, '.stamp');
 /** Compiles when the sources differ from those that `dist` was made of. */
 export function ensureBuilt() {
   const stamp = hashSources();
-  if (readStamp(STAMP) === stamp) return;
-  build(stamp);
+  if (readStamp(STAMP) !== stamp) build(stamp);
 }
 
 /** Compiles in any case. A failed build leaves no stamp, so it is tried again. */
@@ -37,12 +36,15 @@ export function build(stamp = hashSources()) {
     const file = join(DIST, 'src/cli', program);
     if (existsSync(file)) chmodSync(file, 0o755);
   }
+  run(process.execPath, [join(ROOT, 'scripts/bundle.mjs')]);
   writeFileSync(STAMP, stamp);
 }
 
 function hashSources() {
   return hashFiles([
-    ...['package-lock.json', 'tsconfig.json', 'scripts/build.mjs'].map((file) => join(ROOT, file)),
+    ...['package-lock.json', 'tsconfig.json', 'scripts/build.mjs', 'scripts/bundle.mjs'].map(
+      (file) => join(ROOT, file),
+    ),
     ...SOURCES.flatMap((top) => filesBelow(join(ROOT, top))),
   ]);
 }

@@ -1,15 +1,16 @@
-/**
- * The process that `ferry doctor` looks with. A disk that hangs holds the threads of whoever asked
- * it, and Node waits for its threads at the end: this process may stay behind, the command does not.
- */
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { FerryError } from '../common/errors.js';
+import { resource } from '../common/resources.js';
 import type { DoctorReport } from '../operator/doctor/report.js';
 
-/** The command's side: has the pipelines of a configuration file looked at. */
+/**
+ * Has the pipelines of a configuration file looked at, by a process of its own. A disk that hangs
+ * holds the threads of whoever asked it, and Node waits for its threads at the end: that process may
+ * stay behind, the command does not.
+ */
 export async function diagnoseInChild(file: string): Promise<DoctorReport> {
-  const child = fork(fileURLToPath(import.meta.url), [file], {
+  const child = fork(fileURLToPath(resource('bundle/doctorProgram.js')), [file], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
   try {
@@ -27,17 +28,4 @@ export async function diagnoseInChild(file: string): Promise<DoctorReport> {
     child.kill('SIGKILL');
     child.unref();
   }
-}
-
-/** The other side. */
-async function main(file: string): Promise<void> {
-  process.once('disconnect', () => process.exit(1)); // nobody waits any more
-  const { operated } = await import('../ssl/daemons.js');
-  const { diagnoseAll } = await import('../operator/doctor/doctor.js');
-  const { configs } = await operated(file);
-  process.send?.(await diagnoseAll(configs));
-}
-
-if (process.send !== undefined && process.argv[1] === fileURLToPath(import.meta.url)) {
-  await main(process.argv[2] ?? 'ferry.yaml');
 }

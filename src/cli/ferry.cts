@@ -6,4 +6,8 @@
  */
 process.env['UV_THREADPOOL_SIZE'] ??= '16';
 
-void import('./main.js');
+/** Made of the compiled modules, so the compiler does not know it. */
+const BUNDLE: string = '../bundle/main.js';
+
+// `cli/main.js` and all that it loads: see scripts/bundle.mjs.
+void import(BUNDLE);

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { resource } from '../common/resources.js';
 import { batchesCommand } from './batches.js';
 import { configCommand } from './config.js';
 import { dashboardCommand } from './dashboard.js';
@@ -57,7 +58,7 @@ function sslCommand(): Command {
 
 /** From the package's own description, which lies beside `dist` in every installation. */
 export function packageVersion(): string {
-  const file = new URL('../../../package.json', import.meta.url);
+  const file = resource('../../package.json');
   const { version }: { version: string } = JSON.parse(readFileSync(file, 'utf8'));
   return version;
 }

@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { FerryError } from '../common/errors.js';
+import { resource } from '../common/resources.js';
 import { within } from '../common/within.js';
 import { type DaemonCall, maskedWords } from '../ssl/arguments.js';
 import { openLog, START_LOG } from '../ssl/logFile.js';
@@ -53,7 +54,7 @@ export async function startInBackground(
 ): Promise<StartNews> {
   const stateDir = sharedStateDir();
   const log = openLog(stateDir, START_LOG);
-  const program = fileURLToPath(new URL('./ferry-ssl.cjs', import.meta.url));
+  const program = fileURLToPath(resource('cli/ferry-ssl.cjs'));
   const child = spawn(process.execPath, [program, ...maskedWords(words)], {
     argv0: 'ferry-ssl',
     detached: true,

@@ -4,6 +4,7 @@ import { bodyLimit } from 'hono/body-limit';
 import { HTTPException } from 'hono/http-exception';
 import { asError, describe, FerryError } from '../common/errors.js';
 import type { Logger } from '../common/logger.js';
+import { resource } from '../common/resources.js';
 import type { FerryConfig } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
 import { act, isAction } from './actions.js';
@@ -43,7 +44,7 @@ export function makeApp({ config, port, access, users, overview, log }: Parts): 
   app.use(sameOriginOnly);
   app.use(bodyLimit({ maxSize: BODY_MAX_BYTES }));
   for (const [name, type] of Object.entries(FILES)) {
-    const text = readFileSync(new URL(`./static/${name}`, import.meta.url), 'utf8');
+    const text = readFileSync(resource(`dashboard/static/${name}`), 'utf8');
     app.get(`/static/${name}`, (context) =>
       context.body(text, 200, { 'Content-Type': type, 'Cache-Control': 'no-cache' }),
     );

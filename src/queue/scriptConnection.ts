@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import type { Logger } from 'pino';
 import { FerryError } from '../common/errors.js';
+import { resource } from '../common/resources.js';
 import { connectRedis, type RedisClient, type RedisTarget } from './connection.js';
 import {
   durabilityWarning,
@@ -58,7 +59,7 @@ export class ScriptConnection {
     };
     this.client = connectRedis(target, 'script');
     for (const [name, numberOfKeys] of Object.entries(SCRIPTS)) {
-      const lua = readFileSync(new URL(`./scripts/${name}.lua`, import.meta.url), 'utf8');
+      const lua = readFileSync(resource(`queue/scripts/${name}.lua`), 'utf8');
       this.client.defineCommand(`ferry_${name}`, { lua, numberOfKeys });
     }
     this.client.on('error', (error: Error) => this.#sayDown(error));

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { asError, FerryError } from '../../common/errors.js';
 import { type HeldLock, isLocked, takeLock } from '../../common/fileLock.js';
 import type { Logger } from '../../common/logger.js';
+import { resource } from '../../common/resources.js';
 import { findRedisServer } from './findServer.js';
 import type { KeeperArguments } from './keeper.js';
 import { ping } from './ping.js';
@@ -164,7 +165,7 @@ class EmbeddedRedisUser {
         [
           // It holds one child and one lock; V8's defaults are for more.
           ...['--max-old-space-size=32', '--max-semi-space-size=1', '--v8-pool-size=0'],
-          fileURLToPath(new URL('./keeper.js', import.meta.url)),
+          fileURLToPath(resource('bundle/keeper.js')),
           JSON.stringify(keeperArguments),
         ],
         {
