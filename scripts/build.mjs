@@ -32,7 +32,7 @@ export function build(stamp = hashSources()) {
       cpSync(file, copy);
     }
   }
-  for (const program of ['ferry.cjs', 'ferry-ssl.cjs', 'main.js']) {
+  for (const program of ['ferry.cjs', 'ferry-ssl.cjs']) {
     const file = join(DIST, 'src/cli', program);
     if (existsSync(file)) chmodSync(file, 0o755);
   }

@@ -10,7 +10,7 @@ import type { DoctorReport } from '../operator/doctor/report.js';
  * stay behind, the command does not.
  */
 export async function diagnoseInChild(file: string): Promise<DoctorReport> {
-  const child = fork(fileURLToPath(resource('bundle/doctorProgram.js')), [file], {
+  const child = fork(fileURLToPath(resource('bundle/doctorProgram.cjs')), [file], {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   });
   try {

@@ -4,10 +4,8 @@
  * use, and loading any ES module already uses it. File locks, fdatasync and DNS all run there;
  * with the default of 4 a few slow disks or names would hold up every journal.
  */
+import bundle = require('./bundle.cjs');
+
 process.env['UV_THREADPOOL_SIZE'] ??= '16';
 
-/** Made of the compiled modules, so the compiler does not know it. */
-const BUNDLE: string = '../bundle/main.js';
-
-// `cli/main.js` and all that it loads: see scripts/bundle.mjs.
-void import(BUNDLE);
+void bundle.compiled().run().main();

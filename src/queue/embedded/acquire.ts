@@ -165,7 +165,7 @@ class EmbeddedRedisUser {
         [
           // It holds one child and one lock; V8's defaults are for more.
           ...['--max-old-space-size=32', '--max-semi-space-size=1', '--v8-pool-size=0'],
-          fileURLToPath(resource('bundle/keeper.js')),
+          fileURLToPath(resource('bundle/keeper.cjs')),
           JSON.stringify(keeperArguments),
         ],
         {
