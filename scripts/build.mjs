@@ -41,12 +41,13 @@ export function build(stamp = hashSources()) {
 }
 
 function hashSources() {
-  return hashFiles([
+  const sources = hashFiles([
     ...['package-lock.json', 'tsconfig.json', 'scripts/build.mjs', 'scripts/bundle.mjs'].map(
       (file) => join(ROOT, file),
     ),
     ...SOURCES.flatMap((top) => filesBelow(join(ROOT, top))),
   ]);
+  return `${sources} ${process.version} ${process.arch}`; // of the code cache
 }
 
 if (isMain(import.meta.url)) {

@@ -48,7 +48,10 @@ await build({
   sourcesContent: false,
   external: EXTERNAL,
   define: { 'import.meta.url': 'urlOfBundle' },
-  banner: { js: `const urlOfBundle = require('node:url').pathToFileURL(__filename).href;` },
+  // Strict as the modules are: what stands behind the first statement is no directive any more.
+  banner: {
+    js: `"use strict"; const urlOfBundle = require('node:url').pathToFileURL(__filename).href;`,
+  },
   plugins: [requiredPackages],
   logLevel: 'warning',
 });

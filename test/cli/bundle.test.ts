@@ -18,11 +18,14 @@ function versionOf(ferry: string, flags: readonly string[] = []): string {
   return execFileSync(process.execPath, [...flags, ferry, '--version'], { encoding: 'utf8' });
 }
 
+/** What `ferry` loads itself with; undefined as `cachedDataRejected`: it was given no cache. */
+function loaderOf(ferry: string): { compiled(): { script: Script } } {
+  return createRequire(import.meta.url)(join(ferry, '../bundle.cjs'));
+}
+
 describe('the bundle of the commands', () => {
   it('is loaded with the code cache of its build', () => {
-    const loader: unknown = createRequire(import.meta.url)(join(FERRY, '../bundle.cjs'));
-    const { compiled } = loader as { compiled(): { script: Script } };
-    assert.equal(compiled().script.cachedDataRejected, false);
+    assert.equal(loaderOf(FERRY).compiled().script.cachedDataRejected, false);
   });
 
   it('is compiled as always where the cache is one of other flags, damaged, or not there', () => {
@@ -42,6 +45,18 @@ describe('the bundle of the commands', () => {
       writeFileSync(cache, content);
       assert.equal(versionOf(ferry), `${version}\n`);
     }
+    // V8 itself would take both of these, and run what they say.
+    const flipped = Buffer.from(whole);
+    flipped[flipped.length >> 1] = (flipped[flipped.length >> 1] ?? 0) ^ 1;
+    writeFileSync(cache, flipped);
+    assert.equal(loaderOf(ferry).compiled().script.cachedDataRejected, undefined);
+    writeFileSync(cache, whole);
+    assert.equal(loaderOf(ferry).compiled().script.cachedDataRejected, false);
+    const main = join(copy, 'dist/src/bundle/main.cjs');
+    const source = readFileSync(main);
+    source[source.indexOf('Ships what databases append')] = 's'.charCodeAt(0);
+    writeFileSync(main, source);
+    assert.equal(loaderOf(ferry).compiled().script.cachedDataRejected, undefined);
     rmSync(cache);
     assert.equal(versionOf(ferry), `${version}\n`);
   });
