@@ -40,8 +40,11 @@ export async function connectTls(
   try {
     await handshake(socket, endpoint, signal);
   } catch (error) {
-    forgetSession(id);
-    addresses.forget(endpoint.host);
+    // An end of our own says nothing of the far side.
+    if (!signal.aborted) {
+      forgetSession(id);
+      addresses.forget(endpoint.host);
+    }
     socket.on('error', () => undefined);
     socket.destroy();
     throw error;

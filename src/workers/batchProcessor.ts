@@ -42,6 +42,8 @@ interface Attempt {
 export class BatchProcessor {
   readonly #p: ActivationParts;
   #activations = 0;
+  /** Routes whose last activation might not send: one that asks again and again must not knock each time. */
+  readonly #refused = new Set<string>();
 
   constructor(parts: ActivationParts) {
     this.#p = parts;
@@ -67,8 +69,12 @@ export class BatchProcessor {
       startedAt: performance.now(),
       renew: () => order.renew(batch, holder),
     });
-    const ahead = delivery.preconnect(destination, batch.journal, lease.signal);
+    const ahead = this.#refused.has(batch.route)
+      ? null
+      : delivery.preconnect(destination, batch, lease.signal);
     const answer = await rightToSend(order.begin(batch, holder), lease, ahead);
+    if (answer.is === 'go') this.#refused.delete(batch.route);
+    else this.#refused.add(batch.route);
     switch (answer.is) {
       case 'go':
         return this.#attempt({ job, token, destination, holder, lease, ahead, leave }, answer);

@@ -1,12 +1,19 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
+import { pino } from 'pino';
 import { FerryError } from '../../src/common/errors.js';
+import { NO_METER } from '../../src/common/meter.js';
 import type { WireDestination } from '../../src/config/model.js';
 import { connectionsSettled, send } from '../../src/protocol/index.js';
+import { DelayedError, type Job } from '../../src/queue/bullmq.js';
+import type { BatchJob } from '../../src/queue/jobs.js';
 import type { Answer } from '../../src/queue/routeOrder.js';
-import { rightToSend } from '../../src/workers/activation.js';
+import { type ActivationParts, rightToSend } from '../../src/workers/activation.js';
+import { BatchProcessor } from '../../src/workers/batchProcessor.js';
+import { Complaints } from '../../src/workers/complaints.js';
 import { Lease } from '../../src/workers/lease.js';
 import { Preconnection } from '../../src/workers/preconnection.js';
+import { WorkerStop } from '../../src/workers/workerStop.js';
 import {
   LONG_TIMEOUTS,
   pieces,
@@ -139,6 +146,60 @@ describe('a connection that is opened while Redis is asked', () => {
       await assert.rejects(ahead.take() ?? Promise.resolve(), FerryError);
       right.stop();
     }
+  });
+
+  it('is not used when Redis took longer than a second to answer', async () => {
+    const server = await serve(() => undefined);
+    const right = lease();
+    let now = 0;
+    const ahead = new Preconnection(destination(server.port), 'foo', right.signal, () => now);
+    const seen = await server.connection(0);
+    now = 1_000;
+    assert.equal(ahead.usable(), ahead);
+    now = 1_001;
+    assert.equal(ahead.usable(), null);
+    assert.equal(ahead.take(), undefined);
+    assert.equal(await seen.ended, true, 'a polite end');
+    seen.socket.end();
+    assert.equal(seen.bytes.length, 0);
+  });
+
+  it('is not opened for a route whose last activation might not send', async () => {
+    const answers = ['go', 'closed', 'closed', 'go', 'go'];
+    const opened: boolean[] = [];
+    let opens = 0;
+    const parts = {
+      order: {
+        begin: async () => {
+          opened.push(opens > 0);
+          opens = 0;
+          return { is: answers[opened.length - 1], previous: 0, repeat: null, chain: null };
+        },
+        ack: async () => ({ is: 'acked', head: 2, tail: 1, blobs: [] }),
+      },
+      delivery: {
+        preconnect: () => {
+          opens += 1;
+          return null;
+        },
+        sendBatch: async () => undefined,
+      },
+      queues: {},
+      stop: new WorkerStop(),
+      complaints: new Complaints(),
+      meter: NO_METER,
+      log: pino({ level: 'silent' }),
+      workerId: 'w',
+    };
+    const processor = new BatchProcessor(parts as unknown as ActivationParts);
+    const data = { route: 'foo@d', journal: 'foo', sequence: 1, bytes: 1, sha256: '' };
+    const job = { data, moveToDelayed: async () => undefined } as unknown as Job<BatchJob>;
+    for (const is of answers) {
+      const run = processor.run(job, 't', destination(1), () => undefined);
+      if (is === 'go') await run;
+      else await assert.rejects(run, DelayedError);
+    }
+    assert.deepEqual(opened, [true, true, false, false, true]);
   });
 
   it('is ended by a send that comes to nothing before it needs it', async () => {

@@ -77,6 +77,7 @@ export class PartFile {
     }
     part.trimmed = bytes;
     part.#synced = bytes;
+    part.#aheadThrough = bytes;
     part.#named = true;
     return part;
   }
