@@ -43,6 +43,9 @@ export interface BlobSent {
   sha256: string | null;
 }
 
+/** A file changed this shortly before its open may change again without a new mtime. */
+export const YOUNG_BLOB_MS = 2_000;
+
 /** Where a worker finds the bytes of a batch. */
 export type PayloadPlace =
   /** In the producer's state directory: a range of a file of the journal's spool. */

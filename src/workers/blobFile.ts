@@ -4,7 +4,6 @@ import { promisify } from 'node:util';
 import { FerryError } from '../common/errors.js';
 import { Haste } from '../common/haste.js';
 import { CHUNK_BYTES, WHOLE_MAX_BYTES } from '../queue/payload/payloadStore.js';
-import { mayKeepMtime } from './youngFile.js';
 
 /** A blob or batch that is open for one send. */
 export interface OpenPayload {
@@ -13,12 +12,7 @@ export interface OpenPayload {
   close(): Promise<void>;
 }
 
-export interface OpenBlob extends OpenPayload {
-  inode: number;
-  mtimeMs: number;
-  /** A change of the file may not show in its mtime. */
-  mayKeepMtime: boolean;
-}
+export type OpenBlob = OpenPayload & { inode: number; mtimeMs: number };
 
 /** Small ones are read in one go, and at once while the disk is quick: a stream costs far more. */
 const haste = new Haste();
@@ -35,8 +29,7 @@ const readInto = promisify(read);
  */
 export async function openBlobFile(link: string, text: string): Promise<OpenBlob> {
   // By way of the thread pool: somebody may have put a pipe there, which opens when it likes.
-  const path = resolve(dirname(link), text);
-  const fd = await opened(path, 'r').catch((cause: unknown) => {
+  const fd = await opened(resolve(dirname(link), text), 'r').catch((cause: unknown) => {
     throw new FerryError('BLOB_MISSING', `there is no blob ${text}`, {
       kind: 'storage',
       hint: 'with "payloads: spool" the worker must see the blob directory; a blob that is gone is dropped by its producer',
@@ -52,12 +45,7 @@ export async function openBlobFile(link: string, text: string): Promise<OpenBlob
     });
   }
   const { size, ino, mtimeMs } = stats;
-  const facts = {
-    bytes: size,
-    inode: ino,
-    mtimeMs,
-    mayKeepMtime: await mayKeepMtime(path, { bytes: size, mtimeMs }),
-  };
+  const facts = { bytes: size, inode: ino, mtimeMs };
   if (size <= WHOLE_MAX_BYTES) return { ...facts, ...inOneGo(fd, size) };
   const stream = createReadStream('', {
     fd,

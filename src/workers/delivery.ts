@@ -9,7 +9,7 @@ import {
   send,
 } from '../protocol/index.js';
 import type { QueueAccess } from '../queue/access.js';
-import type { BatchJob, BlobJob, BlobSent } from '../queue/jobs.js';
+import { type BatchJob, type BlobJob, type BlobSent, YOUNG_BLOB_MS } from '../queue/jobs.js';
 import { type PayloadStore, WHOLE_MAX_BYTES } from '../queue/payload/payloadStore.js';
 import { RedisPayloads } from '../queue/payload/redisPayloads.js';
 import { SpoolPayloads } from '../queue/payload/spoolPayloads.js';
@@ -19,7 +19,6 @@ import { Copies } from './copies.js';
 import { resolveEndpoint } from './endpoint.js';
 import { Preconnection } from './preconnection.js';
 import { proven, provenWhole } from './provenPayload.js';
-import { mayKeepMtime } from './youngFile.js';
 
 /** The rights of one send: looked at right before the commit byte, and ended by the signal. */
 export interface SendRights {
@@ -45,17 +44,19 @@ export class Delivery {
   }
 
   /**
-   * Begins what of a batch needs no right to send. Null: there is nothing to gain, or the connection is kept.
+   * Begins what of a batch needs no right to send. Null: connections are kept or there are none, or
+   * the payload has to be waited for first.
    *
    * @param signal the one that the send will have
    */
   preconnect(
     destination: DestinationConfig,
-    journal: string,
+    batch: BatchJob,
     signal: AbortSignal,
   ): Preconnection | null {
     if (destination.kind === 'directories' || destination.dialect === 'h2') return null;
-    return new Preconnection(destination, journal, signal);
+    if (batch.payload.kind === 'transfer') return null;
+    return new Preconnection(destination, batch.journal, signal);
   }
 
   /**
@@ -77,12 +78,13 @@ export class Delivery {
       const put = this.#copies.putBatch(destination, batch, payload.chunks, rights.mayConfirm);
       return put.finally(() => payload.close().catch(() => undefined));
     }
-    const endpoint = await (ahead?.endpoint ?? resolveEndpoint(destination, batch.journal));
+    const begun = ahead?.usable() ?? null;
+    const endpoint = await (begun?.endpoint ?? resolveEndpoint(destination, batch.journal));
     const payload = await this.#openBatch(batch, rights.signal);
     try {
       const result = await this.#send({
         endpoint,
-        connection: ahead?.take(),
+        connection: begun?.take(),
         body: { kind: 'batch' },
         bytes: batch.bytes,
         payload: payload.chunks,
@@ -118,7 +120,8 @@ export class Delivery {
     if (destination.kind === 'directories') return this.#copies.putBlob(destination, blob);
     const endpoint = await resolveEndpoint(destination, blob.journal);
     const payload = await this.#openBlob(blob, rights.signal);
-    const hash = payload.mayKeepMtime ? createHash('sha256') : null;
+    const young = Date.now() - payload.mtimeMs < YOUNG_BLOB_MS;
+    const hash = young ? createHash('sha256') : null;
     try {
       await this.#send({
         endpoint,
@@ -177,8 +180,6 @@ export class Delivery {
       bytes: transfer.bytes,
       inode: transfer.inode,
       mtimeMs: transfer.mtimeMs,
-      // Of the file system at the producer nothing is known here.
-      mayKeepMtime: await mayKeepMtime('', transfer),
       chunks: transfer.chunks(),
       close: () => transfer.close(),
     };

@@ -23,7 +23,7 @@ import { WorkerStop } from './workerStop.js';
 const LOCK_MS = 10_000;
 const STALLED_LOOK_MS = 5_000;
 
-/** Slots beyond what the gates can hold, for activations that only ask `begin` and sleep. */
+/** Slots beyond what the gates can hold, for activations that only ask `begin` and sleep, or tell Redis. */
 const SPARE_SLOTS = 16;
 
 /** Between two looks at every route for a head that nobody wakes; spread over the workers. */
