@@ -111,11 +111,18 @@ describe('commands that take long', () => {
 
   it('show at a producer’s start how many journals were looked at, until all were', async () => {
     const site = await Site.make();
-    await site.configure({
-      destinations: { a: { port: 1 } },
-      journals: ['foo', 'bar'].map((name) => `name: ${name}, path: fifo/${name}, to: a`),
-    });
+    const configure = (names: readonly string[]) =>
+      site.configure({
+        destinations: { a: { port: 1 } },
+        journals: names.map((name) => `name: ${name}, path: fifo/${name}, to: a`),
+      });
     for (const name of ['foo', 'bar']) await new Writer(site.path('fifo', name)).commit();
+    // What this one leaves is looked at under the journal's lock, with or without Redis.
+    await configure(['bar']);
+    const env = { FERRY_CRASH_AT: 'capture.sealed' };
+    const doomed = startFerry(['run'], { cwd: site.dir, env });
+    assert.equal((await doomed.end()).signal, 'SIGKILL');
+    await configure(['foo', 'bar']);
     // A commit that takes its time: the first look at this journal waits for it.
     const held = await open(site.path('fifo/bar'), 'r+');
     assert.ok(tryLock(held.fd));
