@@ -31,6 +31,7 @@ await startWorker(
   { logger, meter: NO_METER },
   {
     preconnect: () => null,
+    prepareBlob: () => null,
     async sendBatch() {
       if (batches === 0) begun = performance.now();
       cpuAtBegin ??= ownCpuSeconds();

@@ -1,16 +1,14 @@
-import { readdir, readlink, stat, symlink, unlink } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { crashPoint } from '../common/crashPoints.js';
-import { digestOfFile } from '../common/digest.js';
 import { describe, systemCode } from '../common/errors.js';
-import { nodeFileSystem } from '../common/fileSystem.js';
 import { routeName } from '../common/identity.js';
 import type { FerryConfig } from '../config/model.js';
 import { checkBlobPath } from '../protocol/index.js';
 import type { QueueAccess } from '../queue/access.js';
-import { type BlobJob, type BlobSent, blobKey } from '../queue/jobs.js';
+import { type BlobJob, blobKey } from '../queue/jobs.js';
 import { blobJobId } from '../queue/keys.js';
+import { BlobDirectory } from './blobDirectory.js';
 import type { Spool } from './spool/spool.js';
 import type { PendingBlob } from './spool/types.js';
 
@@ -21,7 +19,7 @@ export const LINK_PREFIX = '=';
 
 /** Jobs in one transaction: it holds up everybody else at Redis. */
 const JOBS_PER_CALL = 64;
-/** Links looked at or ended at once. */
+/** Links looked at or ended at once; then whatever else has to be done has a turn. */
 const AT_ONCE = 32;
 
 export interface BlobFeedParts {
@@ -53,6 +51,7 @@ export interface BlobFeedParts {
  */
 export class BlobFeed {
   readonly #p: BlobFeedParts;
+  readonly #dir: BlobDirectory;
   /** Jobs known to be in Redis: `link version destination`. */
   readonly #fed = new Set<string>();
   readonly #complained = new Set<string>();
@@ -66,6 +65,7 @@ export class BlobFeed {
 
   constructor(parts: BlobFeedParts) {
     this.#p = parts;
+    this.#dir = new BlobDirectory(parts.dir);
   }
 
   /** Redis lost something: jobs are added again (which changes nothing for those that are there). */
@@ -91,7 +91,7 @@ export class BlobFeed {
     const fresh: { link: string; text: string }[] = [];
     const links = names.filter((name) => this.#p.everyLink || name.startsWith(LINK_PREFIX));
     await inGroups(links, async (link) => {
-      const text = await readlink(join(this.#p.dir, link)).catch(() => null);
+      const text = await this.#dir.textOf(link);
       if (text === null) return; // a plain file, or gone again
       if (pending.get(link)?.text === text) return;
       if (!this.#isSendable(link, text)) return;
@@ -109,7 +109,7 @@ export class BlobFeed {
     this.#touched.clear();
     if (now < this.#scanAllAt && this.#p.isWatched()) return [...names];
     try {
-      const all = await readdir(this.#p.dir);
+      const all = await this.#dir.names();
       this.#scanAllAt = now + this.#p.intervalMs;
       return all;
     } catch (error) {
@@ -220,7 +220,7 @@ export class BlobFeed {
       payload:
         this.#p.config.payloads === 'redis'
           ? { kind: 'transfer' }
-          : { kind: 'file', path: join(this.#p.dir, blob.link) },
+          : { kind: 'file', path: this.#dir.linkPath(blob.link) },
     };
   }
 
@@ -248,22 +248,18 @@ export class BlobFeed {
     const { spool, log, journal } = this.#p;
     const key = blobKey(blob.link);
     const sent = this.#destinations().map((to) => confirmed.get(to)?.get(key)?.sent ?? null);
-    const path = join(this.#p.dir, blob.link);
     // Another text by now: a new blob under this name, which the next scan takes.
-    const text = await readlink(path).catch(() => null);
-    if (text === blob.text) await unlink(path);
+    const text = await this.#dir.textOf(blob.link);
+    if (text === blob.text) await this.#dir.remove(blob.link);
     crashPoint('blob.unlinked');
-    const file = resolve(this.#p.dir, blob.text);
-    if ((text === blob.text || text === null) && (await hasChanged(file, sent))) {
+    const isOurs = text === blob.text || text === null;
+    if (isOurs && (await this.#dir.hasChanged(blob.text, sent))) {
       log.info(
         { journal, link: blob.link },
         'the blob changed while it was sent; it is sent again',
       );
-      await symlink(blob.text, path).catch((error: unknown) => {
-        if (systemCode(error) !== 'EEXIST') throw error; // its writer was quicker
-      });
       // Recorded as done only when a power cut cannot take the link away.
-      await nodeFileSystem.syncDirectory(this.#p.dir);
+      await this.#dir.makeAgain(blob.link, blob.text);
     }
     await spool.recordBlobDone(blob.link, blob.version);
     // Made again meanwhile, it was taken for the one that was under way.
@@ -272,14 +268,8 @@ export class BlobFeed {
 
   /** A removed link ends its blob: there is nothing left to send. */
   async #isDangling(link: string): Promise<boolean> {
-    const path = join(this.#p.dir, link);
-    try {
-      await stat(path);
-      return false;
-    } catch (error) {
-      if (systemCode(error) !== 'ENOENT') throw error;
-    }
-    await unlink(path);
+    if (await this.#dir.leadsTo(link)) return false;
+    await this.#dir.remove(link);
     this.#p.log.warn({ journal: this.#p.journal, link }, 'a blob link led nowhere and was removed');
     return true;
   }
@@ -291,18 +281,13 @@ export class BlobFeed {
     this.#lookForFilesAt = now + this.#p.intervalMs;
     await inGroups([...this.#p.spool.pendingBlobs()], (blob) =>
       this.#alone(blob.link, async () => {
-        const gone = await stat(resolve(this.#p.dir, blob.text)).then(
-          () => false,
-          (error: unknown) => systemCode(error) === 'ENOENT',
-        );
-        if (gone) await this.#drop(blob);
+        if (!(await this.#dir.leadsTo(blob.text))) await this.#drop(blob);
       }),
     );
   }
 
   async #drop(blob: PendingBlob): Promise<void> {
-    const path = join(this.#p.dir, blob.link);
-    if ((await readlink(path).catch(() => null)) === blob.text) await this.#isDangling(blob.link);
+    if ((await this.#dir.textOf(blob.link)) === blob.text) await this.#isDangling(blob.link);
     await this.#p.spool.recordBlobDone(blob.link, blob.version);
     for (const destination of this.#destinations()) {
       const route = routeName(this.#p.journal, destination);
@@ -356,12 +341,13 @@ export class BlobFeed {
   }
 }
 
-/** Does the work for all of them, some at once: the thread pool takes no more at a time. */
+/** Does the work for all of them, some at once. */
 async function inGroups<Item>(
   items: readonly Item[],
   work: (item: Item) => Promise<void>,
 ): Promise<void> {
   for (let at = 0; at < items.length; at += AT_ONCE) {
+    if (at > 0) await nextTurn();
     await Promise.all(items.slice(at, at + AT_ONCE).map(work));
   }
 }
@@ -377,19 +363,4 @@ function blobPathProblem(text: string): string | null {
     return 'it leaves the blob directory: point the link at a path below it';
   }
   return null;
-}
-
-async function hasChanged(file: string, sent: readonly (BlobSent | null)[]): Promise<boolean> {
-  const now = await stat(file).catch(() => null);
-  if (now === null) return false; // gone: nothing to send
-  let digest: string | undefined;
-  for (const was of sent) {
-    if (was === null) return true; // nobody knows what was sent: send once more
-    if (was.inode !== now.ino || was.bytes !== now.size || was.mtimeMs !== now.mtimeMs) return true;
-    if (was.sha256 !== null) {
-      digest ??= (await digestOfFile(file)).sha256;
-      if (digest !== was.sha256) return true;
-    }
-  }
-  return false;
 }

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import type { BatchIdentity } from '../common/identity.js';
 
 /**
@@ -59,5 +59,5 @@ export type PayloadPlace =
 
 /** Short and safe for keys and job ids, whatever a link is called. */
 export function blobKey(link: string): string {
-  return createHash('sha256').update(link).digest('hex').slice(0, 16);
+  return hash('sha256', link).slice(0, 16);
 }

@@ -14,7 +14,7 @@ import type { WorkerStop } from './workerStop.js';
 export interface ActivationParts {
   order: RouteOrder;
   queues: JobQueues;
-  delivery: Pick<Delivery, 'preconnect' | 'sendBatch' | 'sendBlob'>;
+  delivery: Pick<Delivery, 'preconnect' | 'prepareBlob' | 'sendBatch' | 'sendBlob'>;
   stop: WorkerStop;
   complaints: Complaints;
   meter: Meter;
@@ -40,7 +40,7 @@ const TELL_AGAIN_MS = 200;
 export async function rightToSend<A extends Answer<string>>(
   begun: Promise<A>,
   lease: Lease,
-  ahead: Preconnection | null,
+  ahead: Pick<Preconnection, 'drop'> | null,
 ): Promise<A> {
   let mayBegin = false;
   try {

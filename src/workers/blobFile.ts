@@ -1,4 +1,13 @@
-import { closeSync, createReadStream, fstatSync, open, read, readSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  createReadStream,
+  fstatSync,
+  open,
+  openSync,
+  read,
+  readSync,
+} from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { FerryError } from '../common/errors.js';
@@ -14,6 +23,9 @@ export interface OpenPayload {
 
 export type OpenBlob = OpenPayload & { inode: number; mtimeMs: number };
 
+/** Somebody may have put a pipe there, which would open only when it is written to. */
+const FLAGS = constants.O_RDONLY | constants.O_NONBLOCK;
+
 /** Small ones are read in one go, and at once while the disk is quick: a stream costs far more. */
 const haste = new Haste();
 
@@ -28,8 +40,8 @@ const readInto = promisify(read);
  * @throws FerryError BLOB_MISSING, BLOB_NOT_A_FILE
  */
 export async function openBlobFile(link: string, text: string): Promise<OpenBlob> {
-  // By way of the thread pool: somebody may have put a pipe there, which opens when it likes.
-  const fd = await opened(resolve(dirname(link), text), 'r').catch((cause: unknown) => {
+  const file = resolve(dirname(link), text);
+  const fd = await openNow(file).catch((cause: unknown) => {
     throw new FerryError('BLOB_MISSING', `there is no blob ${text}`, {
       kind: 'storage',
       hint: 'with "payloads: spool" the worker must see the blob directory; a blob that is gone is dropped by its producer',
@@ -64,6 +76,13 @@ export async function openBlobFile(link: string, text: string): Promise<OpenBlob
       await closed;
     },
   };
+}
+
+async function openNow(file: string): Promise<number> {
+  return haste.run(
+    () => openSync(file, FLAGS),
+    () => opened(file, FLAGS),
+  );
 }
 
 /** What is there of `bytes`, one piece; whoever sends says what is wrong with another length. */

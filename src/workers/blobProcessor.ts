@@ -22,6 +22,8 @@ import { Lease } from './lease.js';
 export class BlobProcessor {
   readonly #p: ActivationParts;
   #activations = 0;
+  /** By route: what was confirmed when a blob of it might be sent last. */
+  readonly #passed = new Map<string, { stream: string; sequence: number }>();
 
   constructor(parts: ActivationParts) {
     this.#p = parts;
@@ -42,9 +44,12 @@ export class BlobProcessor {
       startedAt: performance.now(),
       renew: () => this.#p.order.endBlob(blob, holder, 'renew'),
     });
-    // No connection yet: whether there is anything to send shows when its file is opened.
     const begun = this.#p.order.beginBlob(blob, String(job.id), holder);
-    const answer = await rightToSend(begun, lease, null);
+    const ahead = this.#mayLikely(blob)
+      ? this.#p.delivery.prepareBlob(destination, blob, lease.signal)
+      : null;
+    const answer = await rightToSend(begun, lease, ahead);
+    this.#note(blob, answer.is === 'go');
     switch (answer.is) {
       case 'stale':
       case 'delivered':
@@ -68,7 +73,7 @@ export class BlobProcessor {
     const leaveStop = this.#p.stop.enter(() => lease.abort());
     try {
       const rights = { mayConfirm: () => lease.isValid(), signal: lease.signal };
-      const sent = await this.#p.delivery.sendBlob(destination, blob, rights);
+      const sent = await this.#p.delivery.sendBlob(destination, blob, rights, ahead);
       leave();
       crashPoint('blob.confirmed');
       await tellRedis(this.#p.stop, () => this.#p.order.endBlob(blob, holder, { confirm: sent }));
@@ -80,8 +85,23 @@ export class BlobProcessor {
       return await this.#ended(job, token, holder, error, answer.intervalMs);
     } finally {
       lease.stop();
+      ahead?.drop();
       leaveStop();
     }
+  }
+
+  /**
+   * Another blob behind the same batch might be sent a moment ago. Without that most answers are
+   * "park": a blob's job is there as soon as its batch's is, and none of them is to knock in vain.
+   */
+  #mayLikely({ route, stream, follows }: BlobJob): boolean {
+    const passed = this.#passed.get(route);
+    return passed !== undefined && passed.stream === stream && follows <= passed.sequence;
+  }
+
+  #note({ route, stream, follows }: BlobJob, might: boolean): void {
+    if (!might) this.#passed.delete(route);
+    else this.#passed.set(route, { stream, sequence: follows });
   }
 
   async #ended(

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
-import type { DestinationConfig, FerryConfig } from '../config/model.js';
+import type { DestinationConfig, FerryConfig, WireDestination } from '../config/model.js';
 import {
   connectionsSettled,
   H2Client,
@@ -14,6 +14,7 @@ import { type PayloadStore, WHOLE_MAX_BYTES } from '../queue/payload/payloadStor
 import { RedisPayloads } from '../queue/payload/redisPayloads.js';
 import { SpoolPayloads } from '../queue/payload/spoolPayloads.js';
 import { TransferReader } from '../queue/payload/transferReader.js';
+import { BlobAhead } from './blobAhead.js';
 import { type OpenBlob, type OpenPayload, openBlobFile } from './blobFile.js';
 import { Copies } from './copies.js';
 import { resolveEndpoint } from './endpoint.js';
@@ -54,9 +55,19 @@ export class Delivery {
     batch: BatchJob,
     signal: AbortSignal,
   ): Preconnection | null {
-    if (destination.kind === 'directories' || destination.dialect === 'h2') return null;
-    if (batch.payload.kind === 'transfer') return null;
+    if (!connectsEachTime(destination) || batch.payload.kind === 'transfer') return null;
     return new Preconnection(destination, batch.journal, signal);
+  }
+
+  /** The same for a blob: its file is opened, too. */
+  prepareBlob(
+    destination: DestinationConfig,
+    blob: BlobJob,
+    signal: AbortSignal,
+  ): BlobAhead | null {
+    const { payload, text, journal } = blob;
+    if (!connectsEachTime(destination) || payload.kind === 'transfer') return null;
+    return new BlobAhead(openBlobFile(payload.path, text), destination, journal, signal);
   }
 
   /**
@@ -110,21 +121,25 @@ export class Delivery {
   /**
    * Sends a blob from one open file, with exactly the length it had at open.
    *
+   * @param ahead what `prepareBlob` began, if anything
    * @returns what was sent, for the comparison after its link is gone
    */
   async sendBlob(
     destination: DestinationConfig,
     blob: BlobJob,
     rights: SendRights,
+    ahead: BlobAhead | null = null,
   ): Promise<BlobSent> {
     if (destination.kind === 'directories') return this.#copies.putBlob(destination, blob);
-    const endpoint = await resolveEndpoint(destination, blob.journal);
-    const payload = await this.#openBlob(blob, rights.signal);
+    const payload = await (ahead?.takePayload() ?? this.#openBlob(blob, rights.signal));
     const young = Date.now() - payload.mtimeMs < YOUNG_BLOB_MS;
     const hash = young ? createHash('sha256') : null;
     try {
+      const begun = (await ahead?.usable()) ?? null;
+      const endpoint = await (begun?.endpoint ?? resolveEndpoint(destination, blob.journal));
       await this.#send({
         endpoint,
+        connection: begun?.take(),
         body: { kind: 'blob', path: blob.text },
         bytes: payload.bytes,
         payload: hash === null ? payload.chunks : hashed(payload.chunks, hash),
@@ -184,6 +199,11 @@ export class Delivery {
       close: () => transfer.close(),
     };
   }
+}
+
+/** Directories have no connections, and HTTP/2 keeps one. */
+function connectsEachTime(to: DestinationConfig): to is WireDestination {
+  return to.kind === 'wire' && to.dialect !== 'h2';
 }
 
 function readFrom(store: PayloadStore, batch: BatchJob): OpenPayload {

@@ -37,7 +37,10 @@ const CLOSE_LOOK_MS = 50;
 const UNKNOWN_DESTINATION_PAUSE_MS = 5_000;
 
 /** How confirmed batches and blobs come about: a measurement may put something else here. */
-export type Sender = Pick<Delivery, 'preconnect' | 'sendBatch' | 'sendBlob' | 'close'>;
+export type Sender = Pick<
+  Delivery,
+  'preconnect' | 'prepareBlob' | 'sendBatch' | 'sendBlob' | 'close'
+>;
 
 /**
  * Starts a worker: any number of them, on any hosts, share the routes of one Redis.

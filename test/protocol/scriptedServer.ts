@@ -94,6 +94,14 @@ export async function scriptedServer(
   };
 }
 
+/** What an honest replica does: waits for `T`, answers, and closes after the client. */
+export async function honest(seen: Seen): Promise<void> {
+  await seen.until((bytes) => bytes.toString('latin1').endsWith('T'));
+  seen.socket.write('T');
+  await seen.ended;
+  seen.socket.end();
+}
+
 /** More than anything takes on a busy machine; a test that waits for a deadline sets a short one. */
 export const LONG_TIMEOUTS = { connectMs: 20_000, idleMs: 20_000, applyMs: 20_000 };
 

@@ -11,6 +11,7 @@ import { makeCerts } from '../support/certs.js';
 import { failOnLeaks } from '../support/leaks.js';
 import { closer, listen } from '../support/servers.js';
 import {
+  honest,
   LONG_TIMEOUTS,
   pieces,
   type ScriptedServer,
@@ -60,14 +61,6 @@ async function failure(sending: Promise<unknown>): Promise<FerryError> {
   assert.ok(error instanceof FerryError, String(error));
   assert.doesNotMatch(`${error.message} ${JSON.stringify(error.context)}`, /secret|hello/);
   return error;
-}
-
-/** What an honest replica does: waits for `T`, answers, and closes after the client. */
-async function honest(seen: Seen): Promise<void> {
-  await seen.until((bytes) => bytes.toString('latin1').endsWith('T'));
-  seen.socket.write('T');
-  await seen.ended;
-  seen.socket.end();
 }
 
 describe('what is sent', () => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { appendFileSync, mkdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -57,8 +58,10 @@ test('one that nobody reads is closed all the same, also in the middle', async (
   await blob.close();
 });
 
-test('what is missing, or no file, is said', async () => {
+test('what is missing, or no file, is said, and a pipe is not waited for', async () => {
   mkdirSync(join(dir, 'folder'));
+  execFileSync('mkfifo', [join(dir, 'pipe')]);
   await assert.rejects(openBlobFile(link, 'nothing'), { code: 'BLOB_MISSING' });
   await assert.rejects(openBlobFile(link, 'folder'), { code: 'BLOB_NOT_A_FILE' });
+  await assert.rejects(openBlobFile(link, 'pipe'), { code: 'BLOB_NOT_A_FILE' });
 });

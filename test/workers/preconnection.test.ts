@@ -3,7 +3,6 @@ import { afterEach, describe, it } from 'node:test';
 import { pino } from 'pino';
 import { FerryError } from '../../src/common/errors.js';
 import { NO_METER } from '../../src/common/meter.js';
-import type { WireDestination } from '../../src/config/model.js';
 import { connectionsSettled, send } from '../../src/protocol/index.js';
 import { DelayedError, type Job } from '../../src/queue/bullmq.js';
 import type { BatchJob } from '../../src/queue/jobs.js';
@@ -15,7 +14,7 @@ import { Lease } from '../../src/workers/lease.js';
 import { Preconnection } from '../../src/workers/preconnection.js';
 import { WorkerStop } from '../../src/workers/workerStop.js';
 import {
-  LONG_TIMEOUTS,
+  honest,
   pieces,
   type ScriptedServer,
   type Seen,
@@ -23,6 +22,7 @@ import {
 } from '../protocol/scriptedServer.js';
 import { freePort } from '../support/freePort.js';
 import { failOnLeaks } from '../support/leaks.js';
+import { testDestination } from './testDestination.js';
 
 failOnLeaks();
 
@@ -36,32 +36,6 @@ async function serve(script: (seen: Seen) => Promise<void> | void): Promise<Scri
   const server = await scriptedServer(script);
   servers.push(server);
   return server;
-}
-
-async function replica(seen: Seen): Promise<void> {
-  await seen.until((bytes) => bytes.toString('latin1').endsWith('T'));
-  seen.socket.write('T');
-  await seen.ended;
-  seen.socket.end();
-}
-
-/** Whoever it is: the certificate is not what is tested here. */
-function destination(port: number, key = 'secret'): WireDestination {
-  return {
-    name: 'd',
-    kind: 'wire',
-    was: [],
-    connections: 4,
-    host: 'localhost',
-    port,
-    url: 'foo.r/!replica',
-    key: { text: key },
-    dialect: 'acked',
-    confirm: 'applied',
-    tls: { verify: false, caFile: null, servername: null, certFile: null, keyFile: null },
-    timeouts: LONG_TIMEOUTS,
-    identity: true,
-  };
 }
 
 function lease(): Lease {
@@ -83,9 +57,9 @@ function question(): {
 
 describe('a connection that is opened while Redis is asked', () => {
   it('stands before the answer, without a byte of the request, and is the one that is used', async () => {
-    const server = await serve(replica);
+    const server = await serve(honest);
     const right = lease();
-    const ahead = new Preconnection(destination(server.port), 'foo', right.signal);
+    const ahead = new Preconnection(testDestination(server.port), 'foo', right.signal);
     const { asked, answer } = question();
     const begun = rightToSend(asked, right, ahead);
     const seen = await server.connection(0);
@@ -112,7 +86,7 @@ describe('a connection that is opened while Redis is asked', () => {
   it('ends without a request when the answer is no', async () => {
     const server = await serve(() => undefined);
     const right = lease();
-    const ahead = new Preconnection(destination(server.port), 'foo', right.signal);
+    const ahead = new Preconnection(testDestination(server.port), 'foo', right.signal);
     const { asked, answer } = question();
     const begun = rightToSend(asked, right, ahead);
     const seen = await server.connection(0);
@@ -126,7 +100,7 @@ describe('a connection that is opened while Redis is asked', () => {
   it('ends in the middle of its handshake when Redis goes away', async () => {
     const server = await serve(() => undefined);
     const right = lease();
-    const ahead = new Preconnection(destination(server.port), 'foo', right.signal);
+    const ahead = new Preconnection(testDestination(server.port), 'foo', right.signal);
     const gone = new FerryError('REDIS_AWAY', 'Redis is away', { kind: 'redis' });
     await assert.rejects(rightToSend(Promise.reject(gone), right, ahead), gone);
     assert.ok(right.signal.aborted);
@@ -135,8 +109,8 @@ describe('a connection that is opened while Redis is asked', () => {
 
   it('fails the send and not the question, when nobody listens or the key is no good', async () => {
     for (const to of [
-      destination(await freePort()),
-      { ...destination(1), host: '/no/such/file' },
+      testDestination(await freePort()),
+      { ...testDestination(1), host: '/no/such/file' },
     ]) {
       const right = lease();
       const ahead = new Preconnection(to, 'foo', right.signal);
@@ -152,7 +126,7 @@ describe('a connection that is opened while Redis is asked', () => {
     const server = await serve(() => undefined);
     const right = lease();
     let now = 0;
-    const ahead = new Preconnection(destination(server.port), 'foo', right.signal, () => now);
+    const ahead = new Preconnection(testDestination(server.port), 'foo', right.signal, () => now);
     const seen = await server.connection(0);
     now = 1_000;
     assert.equal(ahead.usable(), ahead);
@@ -195,7 +169,7 @@ describe('a connection that is opened while Redis is asked', () => {
     const data = { route: 'foo@d', journal: 'foo', sequence: 1, bytes: 1, sha256: '' };
     const job = { data, moveToDelayed: async () => undefined } as unknown as Job<BatchJob>;
     for (const is of answers) {
-      const run = processor.run(job, 't', destination(1), () => undefined);
+      const run = processor.run(job, 't', testDestination(1), () => undefined);
       if (is === 'go') await run;
       else await assert.rejects(run, DelayedError);
     }
@@ -205,7 +179,7 @@ describe('a connection that is opened while Redis is asked', () => {
   it('is ended by a send that comes to nothing before it needs it', async () => {
     const server = await serve(() => undefined);
     const right = lease();
-    const ahead = new Preconnection(destination(server.port), 'foo', right.signal);
+    const ahead = new Preconnection(testDestination(server.port), 'foo', right.signal);
     const seen = await server.connection(0);
     await assert.rejects(
       send({

@@ -1,0 +1,153 @@
+import assert from 'node:assert/strict';
+import { afterEach, describe, it } from 'node:test';
+import { pino } from 'pino';
+import { NO_METER } from '../../src/common/meter.js';
+import { connectionsSettled } from '../../src/protocol/index.js';
+import { DelayedError, type Job } from '../../src/queue/bullmq.js';
+import type { BlobJob } from '../../src/queue/jobs.js';
+import type { ActivationParts } from '../../src/workers/activation.js';
+import { BlobAhead } from '../../src/workers/blobAhead.js';
+import type { OpenBlob } from '../../src/workers/blobFile.js';
+import { BlobProcessor } from '../../src/workers/blobProcessor.js';
+import { Complaints } from '../../src/workers/complaints.js';
+import { WorkerStop } from '../../src/workers/workerStop.js';
+import { pieces, type ScriptedServer, scriptedServer } from '../protocol/scriptedServer.js';
+import { failOnLeaks } from '../support/leaks.js';
+import { testDestination } from './testDestination.js';
+
+failOnLeaks();
+
+const servers: ScriptedServer[] = [];
+afterEach(async () => {
+  await connectionsSettled();
+  await Promise.all(servers.splice(0).map((server) => server.stop()));
+});
+
+async function silentServer(): Promise<ScriptedServer> {
+  const server = await scriptedServer(() => undefined);
+  servers.push(server);
+  return server;
+}
+
+/** An open blob that counts how often it is closed. */
+function openBlob(): { blob: OpenBlob; closed: () => number } {
+  let closed = 0;
+  const blob = {
+    bytes: 5,
+    inode: 1,
+    mtimeMs: 0,
+    chunks: pieces('hello'),
+    close: async () => {
+      closed += 1;
+    },
+  };
+  return { blob, closed: () => closed };
+}
+
+const never = new AbortController().signal;
+
+describe('what of a blob is begun while Redis is asked', () => {
+  it('ends with its drop, file and connection, without a byte of a request', async () => {
+    const server = await silentServer();
+    const { blob, closed } = openBlob();
+    const ahead = new BlobAhead(Promise.resolve(blob), testDestination(server.port), 'foo', never);
+    const seen = await server.connection(0);
+    ahead.drop();
+    assert.equal(await seen.ended, true, 'a polite end');
+    seen.socket.end();
+    assert.equal(seen.bytes.length, 0);
+    assert.equal(closed(), 1);
+    ahead.drop();
+    assert.equal(closed(), 1);
+  });
+
+  it('leaves to whoever takes it what was taken', async () => {
+    const server = await silentServer();
+    const { blob, closed } = openBlob();
+    const ahead = new BlobAhead(Promise.resolve(blob), testDestination(server.port), 'foo', never);
+    assert.equal(await ahead.takePayload(), blob);
+    assert.equal(ahead.takePayload(), undefined);
+    const connection = await (await ahead.usable())?.take();
+    assert.ok(connection);
+    ahead.drop();
+    assert.equal(closed(), 0);
+    assert.equal(connection.peerEnd, 'open');
+    connection.close();
+    const seen = await server.connection(0);
+    await seen.ended;
+    seen.socket.end();
+  });
+
+  it('is no connection for a file that is not there', async () => {
+    const gone = new Error('gone');
+    const ahead = new BlobAhead(Promise.reject(gone), testDestination(1), 'foo', never);
+    assert.equal(await ahead.usable(), null);
+    await assert.rejects(ahead.takePayload() ?? Promise.resolve(), gone);
+    ahead.drop();
+  });
+});
+
+/** A processor whose Redis answers so, one after the other; what was prepared for each. */
+async function prepared(
+  steps: readonly { answer: 'go' | 'park' | 'closed'; blob?: Partial<BlobJob> }[],
+): Promise<boolean[]> {
+  const all: boolean[] = [];
+  const parts = {
+    order: {
+      beginBlob: async () => {
+        all.push(false);
+        return { is: steps[all.length - 1]?.answer, intervalMs: 1 };
+      },
+      endBlob: async () => true,
+      state: async () => null,
+    },
+    delivery: {
+      prepareBlob: () => {
+        all[all.length - 1] = true;
+        return null;
+      },
+      sendBlob: async () => ({ inode: 1, bytes: 1, mtimeMs: 0, sha256: null }),
+    },
+    queues: {},
+    stop: new WorkerStop(),
+    complaints: new Complaints(),
+    meter: NO_METER,
+    log: pino({ level: 'silent' }),
+    workerId: 'w',
+  };
+  const processor = new BlobProcessor(parts as unknown as ActivationParts);
+  for (const { answer, blob } of steps) {
+    const data = { route: 'foo@d', journal: 'foo', stream: 's', link: '=1', follows: 4, ...blob };
+    const job = { id: '1', data, moveToDelayed: async () => undefined } as unknown as Job<BlobJob>;
+    const run = processor.run(job, 't', testDestination(1), () => undefined);
+    if (answer === 'go') await run;
+    else await assert.rejects(run, DelayedError);
+  }
+  return all;
+}
+
+describe('it is begun for a blob of which an answer before says that it may be sent', () => {
+  it('behind one that might, with the same batch or an earlier one', async () => {
+    const steps = [
+      { answer: 'go' },
+      { answer: 'go' },
+      { answer: 'go', blob: { follows: 3 } },
+      { answer: 'go', blob: { follows: 4 } },
+      { answer: 'go' },
+    ] as const;
+    assert.deepEqual(await prepared(steps), [false, true, true, false, true]);
+  });
+
+  it('not for a later batch, another stream, another route, or behind a refusal', async () => {
+    const steps = [
+      { answer: 'go' },
+      { answer: 'park', blob: { follows: 5 } },
+      { answer: 'go' },
+      { answer: 'closed' },
+      { answer: 'go' },
+      { answer: 'go', blob: { stream: 'other' } },
+      { answer: 'go', blob: { route: 'bar@d', stream: 'other' } },
+    ] as const;
+    assert.deepEqual(await prepared(steps), [false, false, false, true, false, false, false]);
+  });
+});
