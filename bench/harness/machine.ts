@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { availableParallelism, cpus, loadavg, release, tmpdir, totalmem } from 'node:os';
 import { basename } from 'node:path';
 import { findRedisServer } from '../../src/queue/embedded/findServer.js';
@@ -38,8 +38,17 @@ function fileSystemOf(dir: string): string {
   if (mount === 'unknown') return output('stat', ['-f', '-c', '%T', dir]);
   const [source = '', type = '', options = ''] = mount.split(/\s+/);
   if (type !== 'ext4') return `${type} ${options}`;
-  const journal = existsSync(`/sys/fs/ext4/${basename(source)}/journal_task`);
-  return `${type} ${journal ? 'with' : 'without'} a journal, ${options}`;
+  return `${type} ${journalOf(basename(source))}, ${options}`;
+}
+
+/** The kernel names the thread that writes a device's journal, or says `<none>`. */
+function journalOf(device: string): string {
+  try {
+    const task = readFileSync(`/sys/fs/ext4/${device}/journal_task`, 'utf8').trim();
+    return task === '<none>' ? 'without a journal' : 'with a journal';
+  } catch {
+    return 'with or without a journal';
+  }
 }
 
 function distribution(): string {

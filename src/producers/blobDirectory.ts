@@ -1,16 +1,13 @@
 import { constants, readlinkSync, type Stats, statSync, unlinkSync } from 'node:fs';
 import { readdir, readlink, stat, symlink, unlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { digestOfFile, sha256Of } from '../common/digest.js';
+import { Checksum } from '../common/digest.js';
 import { systemCode } from '../common/errors.js';
 import { nodeFileSystem } from '../common/fileSystem.js';
 import { Haste } from '../common/haste.js';
 import { openFile } from '../common/openFile.js';
-import { readFully } from '../common/readFully.js';
+import { readAhead } from '../common/readAhead.js';
 import type { BlobSent } from '../queue/jobs.js';
-
-/** Up to this size a file is read in one go, which costs a fraction of a stream. */
-const SMALL_BYTES = 64 * 1024;
 
 /**
  * A blob directory: links, and the files that they lead to. Every blob takes a handful of tiny calls
@@ -94,15 +91,15 @@ export class BlobDirectory {
     const file = resolve(this.path, text);
     const now = await this.#look(file).catch(() => null);
     if (now === null) return false;
-    let digest: string | undefined;
+    let sum: number | undefined;
     for (const was of sent) {
       if (was === null) return true;
       if (was.inode !== now.ino || was.bytes !== now.size || was.mtimeMs !== now.mtimeMs) {
         return true;
       }
-      if (was.sha256 === null) continue;
-      digest ??= now.size <= SMALL_BYTES ? await digestOfSmall(file, now.size) : await large(file);
-      if (digest !== was.sha256) return true;
+      if (was.crc32 === null) continue;
+      sum ??= await checksumOf(file, now.size);
+      if (sum !== was.crc32) return true;
     }
     return false;
   }
@@ -115,17 +112,14 @@ export class BlobDirectory {
   }
 }
 
-async function large(file: string): Promise<string> {
-  return (await digestOfFile(file)).sha256;
-}
-
-async function digestOfSmall(file: string, bytes: number): Promise<string> {
+async function checksumOf(path: string, bytes: number): Promise<number> {
   // Somebody may have put a pipe there meanwhile, whose opening waits for a writer otherwise.
-  const handle = await openFile(file, constants.O_RDONLY | constants.O_NONBLOCK);
+  const file = await openFile(path, constants.O_RDONLY | constants.O_NONBLOCK);
   try {
-    const whole = Buffer.allocUnsafe(bytes);
-    return sha256Of(whole.subarray(0, await readFully(handle, whole, bytes, 0)));
+    const sum = new Checksum();
+    for await (const piece of readAhead(file, 0, bytes)) sum.add(piece);
+    return sum.value;
   } finally {
-    await handle.close();
+    await file.close();
   }
 }

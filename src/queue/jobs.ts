@@ -39,8 +39,11 @@ export interface BlobSent {
   inode: number;
   bytes: number;
   mtimeMs: number;
-  /** Set when the file was so young at open that its mtime alone proves nothing. */
-  sha256: string | null;
+  /**
+   * Set when the file was so young at open that its mtime alone proves nothing. The file is compared
+   * with itself a moment ago, so a checksum will do, which costs no time beside the encryption.
+   */
+  crc32: number | null;
 }
 
 /** A file changed this shortly before its open may change again without a new mtime. */

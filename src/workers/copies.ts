@@ -136,7 +136,7 @@ export class Copies {
       });
     }
     if (missing.length > 0) throw directoryMissing(missing);
-    return { inode: file.ino, bytes: file.size, mtimeMs: file.mtimeMs, sha256: null };
+    return { inode: file.ino, bytes: file.size, mtimeMs: file.mtimeMs, crc32: null };
   }
 }
 

@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import type { Logger } from 'pino';
+import { Checksum } from '../common/digest.js';
 import type { DestinationConfig, FerryConfig, WireDestination } from '../config/model.js';
 import {
   connectionsSettled,
@@ -133,7 +133,7 @@ export class Delivery {
     if (destination.kind === 'directories') return this.#copies.putBlob(destination, blob);
     const payload = await (ahead?.takePayload() ?? this.#openBlob(blob, rights.signal));
     const young = Date.now() - payload.mtimeMs < YOUNG_BLOB_MS;
-    const hash = young ? createHash('sha256') : null;
+    const sum = young ? new Checksum() : null;
     try {
       const begun = (await ahead?.usable()) ?? null;
       const endpoint = await (begun?.endpoint ?? resolveEndpoint(destination, blob.journal));
@@ -142,7 +142,7 @@ export class Delivery {
         connection: begun?.take(),
         body: { kind: 'blob', path: blob.text },
         bytes: payload.bytes,
-        payload: hash === null ? payload.chunks : hashed(payload.chunks, hash),
+        payload: sum?.over(payload.chunks) ?? payload.chunks,
         ...(destination.identity && {
           identity: { stream: blob.stream, version: blob.version },
         }),
@@ -155,7 +155,7 @@ export class Delivery {
       inode: payload.inode,
       bytes: payload.bytes,
       mtimeMs: payload.mtimeMs,
-      sha256: hash?.digest('hex') ?? null,
+      crc32: sum?.value ?? null,
     };
   }
 
@@ -213,14 +213,4 @@ function readFrom(store: PayloadStore, batch: BatchJob): OpenPayload {
   const whole = store.readWhole(batch);
   whole.catch(() => undefined); // met by whoever sends, unless the connection fails before
   return { bytes, chunks: provenWhole(batch, whole), close };
-}
-
-async function* hashed(
-  chunks: AsyncIterable<Uint8Array>,
-  hash: ReturnType<typeof createHash>,
-): AsyncIterable<Uint8Array> {
-  for await (const chunk of chunks) {
-    hash.update(chunk);
-    yield chunk;
-  }
 }

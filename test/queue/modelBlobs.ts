@@ -9,7 +9,7 @@ const ROUTE = 'foo@replica';
 const OTHER_STREAM = 'b'.repeat(32);
 const LINKS = ['=1.img', '=2.img'] as const;
 const INTERVAL_MS = 1_000;
-const SENT: BlobSent = { inode: 1, bytes: 2, mtimeMs: 3, sha256: null };
+const SENT: BlobSent = { inode: 1, bytes: 2, mtimeMs: 3, crc32: null };
 const ERROR: RouteError = { code: 'X', message: 'x', at: 0 };
 
 /** One thing that may happen to the blobs of a route. `job` and `who` count back from the latest. */

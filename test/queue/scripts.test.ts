@@ -427,7 +427,7 @@ describe('the scripts of a route', () => {
       await acked(first);
       assert.equal((await order.beginBlob(blob(1), 'b', 'w1')).is, 'go');
       assert.equal((await order.beginBlob(blob(1), 'b', 'w2')).is, 'wait');
-      const sent = { inode: 1, bytes: 2, mtimeMs: 3, sha256: null };
+      const sent = { inode: 1, bytes: 2, mtimeMs: 3, crc32: null };
       assert.equal(await order.endBlob(blob(1), 'w2', { confirm: sent }), false);
       assert.equal(await order.endBlob(blob(1), 'w1', 'renew'), true);
       assert.equal(await order.endBlob(blob(1), 'w1', { confirm: sent }), true);

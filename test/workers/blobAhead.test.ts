@@ -106,7 +106,7 @@ async function prepared(
         all[all.length - 1] = true;
         return null;
       },
-      sendBlob: async () => ({ inode: 1, bytes: 1, mtimeMs: 0, sha256: null }),
+      sendBlob: async () => ({ inode: 1, bytes: 1, mtimeMs: 0, crc32: null }),
     },
     queues: {},
     stop: new WorkerStop(),

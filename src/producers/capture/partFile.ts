@@ -1,11 +1,12 @@
 /**
  * The copy of a large journal in the making: the `.batch` file that a seal will name. Copied
- * front to back, hashed on the way, through one reused buffer.
+ * front to back, hashed on the way.
  */
 import { createHash, type Hash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { FerryError } from '../../common/errors.js';
 import type { OpenFile } from '../../common/openFile.js';
+import { readAhead } from '../../common/readAhead.js';
 import { readFully } from '../../common/readFully.js';
 import { writeAll } from '../spool/handles.js';
 import type { Spool } from '../spool/spool.js';
@@ -28,7 +29,6 @@ export class PartFile {
   /** Offset in the journal of the copy's first byte. */
   readonly #base: number;
   readonly #hash: Hash = createHash('sha256');
-  readonly #buffer = Buffer.allocUnsafe(COPY_BYTES);
   #synced = 0;
   #named = false;
   /** The sync that runs beside the copying; never rejects. */
@@ -57,18 +57,16 @@ export class PartFile {
     const handle = await spool.fileSystem.open(spool.partPath(sequence), constants.O_RDWR);
     const part = new PartFile(spool, sequence, handle, 0);
     try {
-      while (part.copied < bytes) {
-        const wanted = Math.min(COPY_BYTES, bytes - part.copied);
-        const got = await readFully(handle, part.#buffer, wanted, part.copied);
-        if (got < wanted) {
-          throw new FerryError('SPOOL_DAMAGED', `${spool.partPath(sequence)} is too short`, {
-            kind: 'storage',
-            retry: false,
-            hint: `the first ${bytes} bytes of the journal exist only there: restore that file`,
-          });
-        }
-        part.#hash.update(part.#buffer.subarray(0, got));
-        part.copied += got;
+      for await (const chunk of readAhead(handle, 0, bytes, COPY_BYTES)) {
+        part.#hash.update(chunk);
+        part.copied += chunk.length;
+      }
+      if (part.copied < bytes) {
+        throw new FerryError('SPOOL_DAMAGED', `${spool.partPath(sequence)} is too short`, {
+          kind: 'storage',
+          retry: false,
+          hint: `the first ${bytes} bytes of the journal exist only there: restore that file`,
+        });
       }
       await handle.truncate(bytes);
     } catch (error) {
@@ -88,15 +86,14 @@ export class PartFile {
 
   /** Copies the journal's bytes up to `until` (an offset in the journal). */
   async copyTo(journal: OpenFile, until: number, signal?: AbortSignal): Promise<void> {
-    while (this.#base + this.copied < until) {
+    const at = this.#base + this.copied;
+    for await (const chunk of readAhead(journal, at, until - at, COPY_BYTES)) {
       signal?.throwIfAborted();
-      const at = this.#base + this.copied;
-      const got = await readFully(journal, this.#buffer, Math.min(COPY_BYTES, until - at), at);
-      if (got === 0) return;
-      const chunk = this.#buffer.subarray(0, got);
-      await writeAll(this.#handle, chunk, this.copied);
+      // The disk's copying and ours go on beside each other; an error of it comes out below.
+      const writing = writeAll(this.#handle, chunk, this.copied);
       this.#hash.update(chunk);
-      this.copied += got;
+      await writing;
+      this.copied += chunk.length;
       this.#spool.notePartBytes(this.sequence, this.copied);
       this.#syncAhead();
     }

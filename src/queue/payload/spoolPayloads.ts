@@ -1,13 +1,11 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openFile } from '../../common/openFile.js';
+import { readAhead } from '../../common/readAhead.js';
 import { readFully } from '../../common/readFully.js';
 import type { BatchJob, PayloadPlace } from '../jobs.js';
 import { CHUNK_BYTES, type PayloadSource, type PayloadStore } from './payloadStore.js';
 import { payloadMissing } from './redisPayloads.js';
-
-/** Buffers of a reader: one is being sent while the next is filled. */
-const READ_BUFFERS = 2;
 
 /**
  * Payload stays where it was sealed, or archived: in the producer's state directory, which the
@@ -31,25 +29,12 @@ export class SpoolPayloads implements PayloadStore {
       throw payloadMissing(job, error);
     });
     try {
-      const size = Math.min(CHUNK_BYTES, job.bytes);
-      const buffers = Array.from({ length: READ_BUFFERS }, () => Buffer.allocUnsafe(size));
-      const fill = async (at: number, turn: number): Promise<Buffer> => {
-        const buffer = buffers[turn % READ_BUFFERS] as Buffer;
-        const want = Math.min(size, job.bytes - at);
-        const { bytesRead } = await handle.read(buffer, 0, want, offset + at);
-        if (bytesRead === 0) throw payloadMissing(job);
-        return buffer.subarray(0, bytesRead);
-      };
-      let coming = fill(0, 0);
-      for (let at = 0, turn = 0; at < job.bytes; turn += 1) {
-        const chunk = await coming;
-        at += chunk.length;
-        if (at < job.bytes) {
-          coming = fill(at, turn + 1);
-          coming.catch(() => undefined); // awaited above; a reader that stops early must not crash us
-        }
+      let left = job.bytes;
+      for await (const chunk of readAhead(handle, offset, job.bytes, CHUNK_BYTES)) {
+        left -= chunk.length;
         yield chunk;
       }
+      if (left > 0) throw payloadMissing(job);
     } finally {
       await handle.close();
     }
