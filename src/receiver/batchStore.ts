@@ -1,4 +1,5 @@
 import { join } from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { chained } from '../common/chain.js';
 import { crashPoint } from '../common/crashPoints.js';
 import { asError, FerryError, systemCode } from '../common/errors.js';
@@ -8,9 +9,9 @@ import { Gathered } from './gathered.js';
 import { type Claim, type Decision, decideBatch, type RefusalReason } from './identity.js';
 import { Incoming } from './incoming.js';
 import type { Intake } from './intake/intake.js';
-import type { Hold } from './intake/settling.js';
+import type { Hold, PlacedFile } from './intake/settling.js';
 import { OlderBatches } from './olderBatches.js';
-import { Places } from './places.js';
+import { type AcceptedBatch, Places } from './places.js';
 import { RecordLog } from './recordLog.js';
 import { type Held, type StreamMemory, Streams } from './streams.js';
 import { SharedTask } from './writing.js';
@@ -34,9 +35,18 @@ interface Waiting {
 
 /** Accepted together, and not all in their places yet. */
 interface Unplaced {
-  batches: { record: BatchRecord; data: Buffer | null }[];
+  /** Those that are not, in order. */
+  batches: AcceptedBatch[];
+  /** Of those that are. */
+  files: PlacedFile[];
   hold: Hold;
 }
+
+/**
+ * So many get their places and are answered before others have a turn: their sender goes on while
+ * the next ones are placed. More: both wait for each other; fewer: more lines in the index.
+ */
+const PLACED_AT_ONCE = 16;
 
 export interface BatchStoreParts {
   /** Its name, as the intake knows it. */
@@ -210,6 +220,7 @@ export class BatchStore {
   /** After the intake is closed. */
   async close(): Promise<void> {
     await this.#places.close();
+    for (const file of this.#unplaced?.files ?? []) await file.close().catch(() => undefined);
     await this.#log.close();
   }
 
@@ -246,7 +257,12 @@ export class BatchStore {
       }
       if (accepted.length > 0) {
         await this.#accept(accepted);
-        await this.#placeAccepted();
+        const stored = accepted.map(({ one, record: { number } }) => {
+          return () => one.resolve({ is: 'stored', number });
+        });
+        await this.#placeAccepted((count) => {
+          for (const answer of stored.splice(0, count)) answer();
+        });
       }
       group.forEach((one, i) => {
         one.resolve(verdicts[i] as Verdict);
@@ -270,7 +286,7 @@ export class BatchStore {
       this.#streams.add(record);
       if (record.stream !== null) this.#older.forget(record.stream);
     }
-    this.#unplaced = { batches, hold };
+    this.#unplaced = { batches, files: [], hold };
     this.#lastNumber += accepted.length;
   }
 
@@ -342,22 +358,33 @@ export class BatchStore {
     return held === 'unknown' ? this.#older.find(stream, sequence) : held;
   }
 
-  /** What is accepted gets its place, and then its line in the index. */
-  async #placeAccepted(): Promise<void> {
+  /**
+   * What is accepted gets its place, and then its line in the index: some at a time.
+   *
+   * @param onPlaced called each time, with how many have both
+   */
+  async #placeAccepted(onPlaced: (count: number) => void = () => undefined): Promise<void> {
     if (this.#unplaced === null) return;
-    const { batches, hold } = this.#unplaced;
+    const { batches, files, hold } = this.#unplaced;
     try {
-      const files = await this.#places.place(batches);
-      await this.#log.append(batches.map(({ record }) => JSON.stringify(record)));
-      this.#unplaced = null;
-      this.#places.done();
-      hold.done(files, this);
+      while (batches.length > 0) {
+        const some = batches.slice(0, PLACED_AT_ONCE);
+        const placed = await this.#places.place(some);
+        await this.#log.append(some.map(({ record }) => JSON.stringify(record)));
+        files.push(...placed);
+        batches.splice(0, some.length);
+        this.#places.done();
+        crashPoint('receiver.renamed');
+        this.#onStored();
+        onPlaced(some.length);
+        if (batches.length > 0) await nextTurn();
+      }
     } catch (error) {
       hold.failed(() => this.#commitSoon());
       throw error;
     }
-    crashPoint('receiver.renamed');
-    this.#onStored();
+    this.#unplaced = null;
+    hold.done(files, this);
   }
 }
 
