@@ -198,13 +198,20 @@ export class Intake {
     );
   }
 
-  get #isHeldTooMuch(): boolean {
-    let bytes = this.#current?.segment.end ?? 0;
-    let files = this.#current?.files ?? 0;
-    for (const one of this.#full) {
+  /** What is not settled, and what is being settled. */
+  #held(): { bytes: number; files: number } {
+    const all = this.#current === null ? this.#full : [...this.#full, this.#current];
+    let bytes = 0;
+    let files = 0;
+    for (const one of all) {
       bytes += one.segment.end;
       files += one.files;
     }
+    return { bytes, files };
+  }
+
+  get #isHeldTooMuch(): boolean {
+    const { bytes, files } = this.#held();
     return bytes > HELD_MAX_BYTES || files > HELD_MAX_FILES;
   }
 
@@ -244,7 +251,8 @@ export class Intake {
     this.#timer = undefined;
     this.#retire();
     for (const held of [...this.#full]) {
-      if (!(await held.settle(() => this.#isClosing))) continue;
+      const isUrgent = this.#held().files > SETTLE_FILES;
+      if (!(await held.settle(() => this.#isClosing, isUrgent))) continue;
       crashPoint('intake.settled');
       this.#isNameLeft = true;
       await held.segment.remove();

@@ -6,6 +6,12 @@ import type { Segment } from './segment.js';
 /** Syncs of files at once. More: the intake's own sync waits behind them. */
 const SYNCS_AT_ONCE = 4;
 
+/**
+ * The same where so much waits that the intake will soon wait for them anyway: two thirds more of
+ * them get done. Less than the threads that the process has, some of which are for the intake.
+ */
+const SYNCS_IN_HURRY = 12;
+
 /** What is to be made durable for all batches of one app together: its index and its names. */
 export interface Shelf {
   settle(): Promise<void>;
@@ -100,16 +106,18 @@ export class Held {
   /**
    * Makes durable elsewhere all that it holds. What has failed is tried again by the next call.
    * @param isOver no further sync is begun
+   * @param isUrgent the intake is about to wait for it
    * @returns false: something is not even in its place, or it was over
    */
-  async settle(isOver: () => boolean): Promise<boolean> {
+  async settle(isOver: () => boolean, isUrgent: boolean): Promise<boolean> {
     await Promise.all(this.#placing);
     if (this.#unplaced > 0) {
       for (const again of this.#again) again();
       return false;
     }
-    await this.#each(this.#files, isOver);
-    await this.#each(this.#shelves, isOver);
+    const atOnce = isUrgent ? SYNCS_IN_HURRY : SYNCS_AT_ONCE;
+    await this.#each(this.#files, isOver, atOnce);
+    await this.#each(this.#shelves, isOver, atOnce);
     return this.#files.size === 0 && this.#shelves.size === 0;
   }
 
@@ -118,7 +126,7 @@ export class Held {
     for (const file of this.#files) await file.close();
   }
 
-  async #each(all: Set<Shelf>, isOver: () => boolean): Promise<void> {
+  async #each(all: Set<Shelf>, isOver: () => boolean, atOnce: number): Promise<void> {
     const left = [...all];
     let failure: Error | null = null;
     const some = async (): Promise<void> => {
@@ -131,7 +139,7 @@ export class Held {
         }
       }
     };
-    await Promise.all(Array.from({ length: SYNCS_AT_ONCE }, some));
+    await Promise.all(Array.from({ length: atOnce }, some));
     if (failure !== null) throw failure;
   }
 }
