@@ -13,6 +13,8 @@ const BIN_SSL = '/usr/lib/picolisp/bin/ssl';
 const STOP_MS = 15_000;
 const DEADLINE_MS = 300_000;
 const LOOK_MS = 20;
+/** A key or certificate that was written a moment ago is read again for every connection. */
+const FILES_SETTLE_MS = 3_500;
 const BLOCK_BYTES = 8 * 1024 * 1024;
 /** What a measurement may need at most, and the floor that captures and archive leave free. */
 const ROOM_BYTES = 8 * 1024 ** 3;
@@ -60,6 +62,7 @@ export class Lab {
     writeFileSync(household.path('cert.pem'), cert);
     writeFileSync(household.path('cert.key'), key, { mode: 0o600 });
     writeFileSync(household.path('key'), KEY_TEXT, { mode: 0o600 });
+    await sleep(FILES_SETTLE_MS);
     return new Lab(household, say);
   }
 

@@ -19,6 +19,8 @@ export class Sink {
   readonly child: Child;
   readonly #fd: number;
   readonly #arrivals: Arrival[] = [];
+  /** One for all looks: a new one each time would cost the contenders processor time. */
+  readonly #buffer = Buffer.allocUnsafe(1024 * 1024);
   #rest = '';
 
   private constructor(port: number, child: Child, fd: number) {
@@ -44,11 +46,10 @@ export class Sink {
 
   /** All that has arrived so far, in order. */
   get arrivals(): readonly Arrival[] {
-    const buffer = Buffer.alloc(1024 * 1024);
     for (;;) {
-      const length = readSync(this.#fd, buffer, 0, buffer.length, null);
+      const length = readSync(this.#fd, this.#buffer, 0, this.#buffer.length, null);
       if (length === 0) return this.#arrivals;
-      const lines = (this.#rest + buffer.toString('latin1', 0, length)).split('\n');
+      const lines = (this.#rest + this.#buffer.toString('latin1', 0, length)).split('\n');
       this.#rest = lines.pop() ?? '';
       for (const line of lines) {
         const [at = '0', kind, bytes] = line.split(' ');

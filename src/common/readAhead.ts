@@ -9,8 +9,9 @@ const BUFFERS = 2;
 /**
  * Reads [from, from + bytes) of a file piece by piece, one piece ahead, through two buffers: a stream
  * of Node's takes a new one for each piece, and half as much processor time again. A piece belongs to
- * the reader until it asks for the next. Ends early where the file ends. No read is under way any more
- * when it is over, also when the reader stopped early and waited for that (`return()`).
+ * the reader until it asks for the next. Ends early where the file ends, and at once where there is
+ * nothing to read. When it is over no read is under way any more, also when its reader stopped early
+ * and waited for that (`return()`).
  *
  * @param pieceBytes at most so many at once; default 1 MiB
  * @throws Error of the system's
@@ -21,6 +22,7 @@ export async function* readAhead(
   bytes: number,
   pieceBytes = READ_AHEAD_BYTES,
 ): AsyncGenerator<Buffer, void> {
+  if (bytes <= 0) return;
   const size = Math.min(pieceBytes, bytes);
   const buffers = Array.from({ length: BUFFERS }, () => Buffer.allocUnsafe(size));
   const fill = async (at: number, turn: number): Promise<Buffer> => {
@@ -28,7 +30,6 @@ export async function* readAhead(
     const { bytesRead } = await file.read(buffer, 0, Math.min(size, bytes - at), from + at);
     return buffer.subarray(0, bytesRead);
   };
-  if (bytes === 0) return;
   let coming = fill(0, 0);
   try {
     for (let at = 0, turn = 0; at < bytes; turn += 1) {
