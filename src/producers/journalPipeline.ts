@@ -1,9 +1,8 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { audit } from '../common/audit.js';
 import { asError, FerryError } from '../common/errors.js';
-import { parseRouteName, routeName } from '../common/identity.js';
+import { parseRouteName } from '../common/identity.js';
 import type { Meter } from '../common/meter.js';
 import type { JournalGauges } from '../common/role.js';
 import type { Semaphore } from '../common/semaphore.js';
@@ -22,11 +21,10 @@ import { JournalCapture } from './capture/capture.js';
 import { journalSize } from './capture/journalFile.js';
 import type { CaptureNote, RecoveryOutcome } from './capture/outcomes.js';
 import { carryOut } from './carryOut.js';
-import { finishSkips } from './giveUp.js';
 import { sourceOfBatch, sourceOfFile } from './payloadSource.js';
 import { verifyReplay } from './replay.js';
-import { retireRoute } from './retire.js';
 import { RouteFeed } from './routeFeed.js';
+import { retireOrphans, settleRoutes } from './settleRoutes.js';
 import type { SealLog } from './spool/sealLog.js';
 import { Spool } from './spool/spool.js';
 import type { SpoolBatch } from './spool/types.js';
@@ -406,7 +404,7 @@ export class JournalPipeline {
         spoolBytesMax: journal.limits.spoolBytes,
         onNote: (note) => this.#sayNotes([note]),
       });
-      await this.#settleRoutes(spool);
+      await settleRoutes(this.#p, spool);
       const store = new BatchStore(spool, config.stateDir);
       const archive =
         config.archive.keepMs > 0 && config.archive.maxBytes > 0 ? config.archive : null;
@@ -458,50 +456,12 @@ export class JournalPipeline {
     }
   }
 
-  /** Makes the spool's routes those of the configuration: new, renamed, orphaned, back again. */
-  async #settleRoutes(spool: Spool): Promise<void> {
-    const { config, journal, log } = this.#p;
-    const note = (event: 'route-added' | 'route-orphaned' | 'route-renamed', destination: string) =>
-      audit(config.stateDir, { event, route: routeName(journal.name, destination) });
-    const wanted = new Set(journal.to.map(({ destination }) => destination));
-    for (const { destination, start } of journal.to) {
-      for (const was of config.destinations.get(destination)?.was ?? []) {
-        if (spool.route(destination) !== undefined || spool.route(was) === undefined) continue;
-        await spool.renameRoute(was, destination);
-        await note('route-renamed', destination);
-      }
-      if (spool.route(destination) === undefined) {
-        const isFirst = spool.lastSequence === 0;
-        await spool.addRoute(destination, { after: spool.lastSequence });
-        if (start === 'paused') await spool.recordVerdict(destination, { kind: 'pause' });
-        if (!isFirst) await note('route-added', destination);
-      }
-      await spool.recordOrphaned(destination, false);
-    }
-    for (const mark of [...spool.routes()]) {
-      if (wanted.has(mark.destination) || mark.orphaned) continue;
-      await spool.recordOrphaned(mark.destination, true);
-      await note('route-orphaned', mark.destination);
-      log.warn(
-        { route: routeName(journal.name, mark.destination) },
-        'the route left the configuration; it goes on being captured for, unsent, until it is dropped or put back',
-      );
-    }
-  }
-
-  /** A route that left the configuration is not sent any more: what Redis has of it goes away. */
+  /** Once, with Redis there. */
   async #retireOrphans(spool: Spool): Promise<void> {
     if (this.#orphansRetired) return;
     const parts = { ...this.#p, spool, store: new BatchStore(spool, this.#p.config.stateDir) };
-    for (const { destination, orphaned } of spool.routes()) {
-      if (!orphaned) continue;
-      await retireRoute(parts, this.journal.name, destination, destination);
-    }
-    // A kill may have come between the operator's word and its end, for routes that have no feed.
     const fed = new Set(this.#routes.map(({ destination }) => destination));
-    for (const { destination } of [...spool.unfinishedVerdicts()]) {
-      if (!fed.has(destination)) await finishSkips(parts, destination);
-    }
+    await retireOrphans(parts, this.journal.name, fed);
     this.#orphansRetired = true;
   }
 
