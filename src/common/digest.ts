@@ -1,7 +1,7 @@
 import { createHash, hash } from 'node:crypto';
 import { crc32 } from 'node:zlib';
 import { systemCode } from './errors.js';
-import { openFile } from './openFile.js';
+import { openFile, READ_OTHERS } from './openFile.js';
 import { READ_AHEAD_BYTES, readAhead } from './readAhead.js';
 
 export interface Digest {
@@ -35,7 +35,7 @@ export async function digestOfFile(
   path: string,
   onBytes?: (bytes: number) => void,
 ): Promise<Digest> {
-  const file = await openFile(path, 'r');
+  const file = await openFile(path, READ_OTHERS);
   try {
     const { size } = await file.stat();
     // A short one needs no large buffers, and a byte more shows where it ends.

@@ -17,7 +17,8 @@ const LOST_SHARE = 0.1;
  * much was lost in long ones they go through the thread pool for ten times as long: however slow
  * the disk is, the process stands still for a tenth of the time at most.
  *
- * One for each disk and kind of work. Never for syncs: these always wait for the disk.
+ * One for each disk and kind of work, shared by all who do it. Never for syncs: these always wait for
+ * the disk.
  */
 export class Haste {
   readonly #now: () => number;
@@ -64,3 +65,6 @@ export class Haste {
     this.#lostMs = 0;
   }
 }
+
+/** That of blob directories, which may lie on a disk of their own. */
+export const blobHaste = new Haste();

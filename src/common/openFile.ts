@@ -50,7 +50,14 @@ const TINY_BYTES = 64 * 1024;
 /** Up to this size a file is cut, and one that is gone is freed, within some 100 us. */
 const SMALL_FILE_BYTES = 1024 * 1024;
 
+/** Of spool, journals and state directory. */
 const haste = new Haste();
+
+/**
+ * To read a file that others put there: if it is a pipe by now, its opening does not wait until
+ * somebody writes to it.
+ */
+export const READ_OTHERS = constants.O_RDONLY | constants.O_NONBLOCK;
 
 const opened = promisify(open);
 const closed = promisify(close);
@@ -65,11 +72,13 @@ const cut = promisify(ftruncate);
  * has no queue of its own.
  *
  * @param flags as `fs.open` has them
+ * @param disk default: that of the spool and of everything else of ours
  */
 export async function openFile(
   path: string,
   flags: string | number,
   mode?: number,
+  disk = haste,
 ): Promise<OpenFile> {
   const patiently = () => opened(path, flags, mode);
   // What it held is freed, which takes time with its size.
@@ -77,17 +86,19 @@ export async function openFile(
     typeof flags === 'string' ? flags.startsWith('w') : (flags & constants.O_TRUNC) !== 0;
   const fd = empties
     ? await patiently()
-    : await haste.run(() => openSync(path, flags, mode), patiently);
-  return new QuickFile(fd);
+    : await disk.run(() => openSync(path, flags, mode), patiently);
+  return new QuickFile(fd, disk);
 }
 
 class QuickFile implements OpenFile {
   #fd: number;
-  /** Something far behind its beginning was read or written. */
+  readonly #haste: Haste;
+  /** Its size, or how far behind its beginning was read or written, says so. */
   #isLarge = false;
 
-  constructor(fd: number) {
+  constructor(fd: number, disk: Haste) {
     this.#fd = fd;
+    this.#haste = disk;
   }
 
   /** -1 when it is closed: a number that is used again must not be written to. */
@@ -104,7 +115,7 @@ class QuickFile implements OpenFile {
         );
       });
     const bytesRead = this.#isTiny(position, length)
-      ? await haste.run(() => readSync(fd, into, from, length, position), patiently)
+      ? await this.#haste.run(() => readSync(fd, into, from, length, position), patiently)
       : await patiently();
     return { bytesRead, buffer: into };
   }
@@ -118,7 +129,7 @@ class QuickFile implements OpenFile {
         );
       });
     const bytesWritten = this.#isTiny(position, length)
-      ? await haste.run(() => writeSync(fd, data, from, length, position), patiently)
+      ? await this.#haste.run(() => writeSync(fd, data, from, length, position), patiently)
       : await patiently();
     return { bytesWritten };
   }
@@ -138,7 +149,7 @@ class QuickFile implements OpenFile {
 
   async truncate(size = 0): Promise<void> {
     const { fd } = this;
-    await haste.run(
+    await this.#haste.run(
       () => (fstatSync(fd).size > SMALL_FILE_BYTES ? cut(fd, size) : ftruncateSync(fd, size)),
       () => cut(fd, size),
     );
@@ -154,10 +165,12 @@ class QuickFile implements OpenFile {
 
   async stat(): Promise<Stats> {
     const { fd } = this;
-    return haste.run(
+    const stats = await this.#haste.run(
       () => fstatSync(fd),
       () => looked(fd),
     );
+    if (stats.size > SMALL_FILE_BYTES) this.#isLarge = true;
+    return stats;
   }
 
   async close(): Promise<void> {
@@ -167,7 +180,7 @@ class QuickFile implements OpenFile {
     // Whoever closes the last name of a large file waits until its blocks are free.
     if (this.#isLarge) await closed(fd);
     else
-      await haste.run(
+      await this.#haste.run(
         () => closeSync(fd),
         () => closed(fd),
       );

@@ -1,11 +1,11 @@
-import { constants, readlinkSync, type Stats, statSync, unlinkSync } from 'node:fs';
+import { readlinkSync, type Stats, statSync, unlinkSync } from 'node:fs';
 import { readdir, readlink, stat, symlink, unlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Checksum } from '../common/digest.js';
 import { systemCode } from '../common/errors.js';
 import { nodeFileSystem } from '../common/fileSystem.js';
-import { Haste } from '../common/haste.js';
-import { openFile } from '../common/openFile.js';
+import { blobHaste } from '../common/haste.js';
+import { openFile, READ_OTHERS } from '../common/openFile.js';
 import { readAhead } from '../common/readAhead.js';
 import type { BlobSent } from '../queue/jobs.js';
 
@@ -16,7 +16,6 @@ import type { BlobSent } from '../queue/jobs.js';
 export class BlobDirectory {
   /** Absolute. */
   readonly path: string;
-  readonly #haste = new Haste();
 
   constructor(path: string) {
     this.path = path;
@@ -36,7 +35,7 @@ export class BlobDirectory {
   async textOf(link: string): Promise<string | null> {
     const path = this.linkPath(link);
     try {
-      return await this.#haste.run(
+      return await blobHaste.run(
         () => readlinkSync(path),
         () => readlink(path),
       );
@@ -63,7 +62,7 @@ export class BlobDirectory {
   /** Removes a link. @throws Error of the system's */
   async remove(link: string): Promise<void> {
     const path = this.linkPath(link);
-    await this.#haste.run(
+    await blobHaste.run(
       () => unlinkSync(path),
       () => unlink(path),
     );
@@ -105,7 +104,7 @@ export class BlobDirectory {
   }
 
   async #look(path: string): Promise<Stats> {
-    return this.#haste.run(
+    return blobHaste.run(
       () => statSync(path),
       () => stat(path),
     );
@@ -113,8 +112,7 @@ export class BlobDirectory {
 }
 
 async function checksumOf(path: string, bytes: number): Promise<number> {
-  // Somebody may have put a pipe there meanwhile, whose opening waits for a writer otherwise.
-  const file = await openFile(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  const file = await openFile(path, READ_OTHERS, undefined, blobHaste);
   try {
     const sum = new Checksum();
     for await (const piece of readAhead(file, 0, bytes)) sum.add(piece);

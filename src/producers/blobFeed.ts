@@ -80,10 +80,10 @@ export class BlobFeed {
 
   /**
    * Links that no pending version stands for: among the names that were touched, and from time to
-   * time among all. With thousands of blobs on their way, to look at all of them whenever one is
-   * confirmed would keep the thread pool busy with nothing else. Called before the journal is looked at: what is
-   * found here belongs to the capture that follows. Never throws: trouble with a link, or with
-   * the whole directory, must not hold up the journal.
+   * time among all: with thousands of blobs on their way, to look at all of them whenever one is
+   * confirmed would leave time for nothing else. Called before the journal is looked at: what is
+   * found here belongs to the capture that follows. Never throws: trouble with a link, or with the
+   * whole directory, must not hold up the journal.
    */
   async scan(): Promise<{ link: string; text: string }[]> {
     const names = await this.#namesToScan();

@@ -21,7 +21,7 @@ import { JournalCapture } from './capture/capture.js';
 import { journalSize } from './capture/journalFile.js';
 import type { CaptureNote, RecoveryOutcome } from './capture/outcomes.js';
 import { carryOut } from './carryOut.js';
-import { sourceOfBatch, sourceOfFile } from './payloadSource.js';
+import { sourceOfBatch, sourceOfBlob } from './payloadSource.js';
 import { verifyReplay } from './replay.js';
 import { RouteFeed } from './routeFeed.js';
 import { retireOrphans, settleRoutes } from './settleRoutes.js';
@@ -205,7 +205,7 @@ export class JournalPipeline {
       if (subject.kind === 'batch') return await sourceOfBatch(store, subject.sequence);
       const { blobsDir } = this.journal;
       if (blobsDir === null) return 'the journal has no blob directory any more';
-      return await sourceOfFile(join(blobsDir, subject.text));
+      return await sourceOfBlob(join(blobsDir, subject.text));
     } catch (error) {
       return asError(error).message;
     }

@@ -46,6 +46,14 @@ export interface BlobSent {
   crc32: number | null;
 }
 
+/** As a worker has put it into Redis; one of an older version has put a digest in the sum's place. */
+export function blobSentOf(json: string): BlobSent {
+  const sent = JSON.parse(json) as BlobSent & { sha256?: string | null };
+  // No sum is like this one: the blob is sent once more.
+  if (sent.crc32 === undefined) sent.crc32 = sent.sha256 === null ? null : Number.NaN;
+  return sent;
+}
+
 /** A file changed this shortly before its open may change again without a new mtime. */
 export const YOUNG_BLOB_MS = 2_000;
 

@@ -1,5 +1,5 @@
 import { beginChain, type Chain, chainText, parseChain } from '../common/chain.js';
-import { type BatchJob, type BlobJob, type BlobSent, blobKey } from './jobs.js';
+import { type BatchJob, type BlobJob, type BlobSent, blobKey, blobSentOf } from './jobs.js';
 import type { Keys } from './keys.js';
 import type { ScriptConnection } from './scriptConnection.js';
 
@@ -407,7 +407,7 @@ export class RouteOrder {
     for (const [key, raw] of Object.entries(hash)) {
       const state = JSON.parse(raw) as { stream?: string; version: number; sent?: string };
       if (state.stream !== stream || state.sent === undefined) continue;
-      confirmed.set(key, { version: state.version, sent: JSON.parse(state.sent) as BlobSent });
+      confirmed.set(key, { version: state.version, sent: blobSentOf(state.sent) });
     }
     return confirmed;
   }

@@ -97,7 +97,7 @@ export class BatchStore {
   #lastNumber = 0;
   #waiting: Waiting[] = [];
   #isCommitting = false;
-  /** Accepted, but something failed: tried again before the next commit. */
+  /** Being placed; or something failed: tried again before the next commit. */
   #unplaced: Unplaced | null = null;
   #onStored: () => void = () => undefined;
 

@@ -16,7 +16,7 @@ const MENDED_PER_LINE = 256;
 
 /**
  * An append-only file of records, readable with `less`. One line is one group of records that
- * were accepted together:
+ * were accepted together, or a part of it:
  *
  *     <CRC-32 of the JSON, 8 hex digits> <JSON array of records>\n
  *

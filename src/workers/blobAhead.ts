@@ -1,6 +1,6 @@
 import type { WireDestination } from '../config/model.js';
 import type { OpenBlob } from './blobFile.js';
-import { Preconnection } from './preconnection.js';
+import { FRESH_MS, Preconnection } from './preconnection.js';
 
 /**
  * What of a blob needs no right to send, while Redis is still asked for that: its file is opened,
@@ -9,29 +9,41 @@ import { Preconnection } from './preconnection.js';
 export class BlobAhead {
   #payload: Promise<OpenBlob> | undefined;
   readonly #connection: Promise<Preconnection | null>;
+  readonly #now: () => number;
+  readonly #begunAt: number;
 
   /**
    * @param payload is closed here unless somebody takes it
-   * @param journal, signal as for `Preconnection`
+   * @param journal, signal, now as for `Preconnection`
    */
   constructor(
     payload: Promise<OpenBlob>,
     destination: WireDestination,
     journal: string,
     signal: AbortSignal,
+    now: () => number = () => performance.now(),
   ) {
+    this.#now = now;
+    this.#begunAt = now();
     this.#payload = payload;
     this.#connection = payload.then(
-      () => new Preconnection(destination, journal, signal),
+      () => new Preconnection(destination, journal, signal, now),
       () => null,
     );
   }
 
-  /** For the first who asks, who has to close it. Later: undefined. Rejects as its opening did. */
-  takePayload(): Promise<OpenBlob> | undefined {
-    const payload = this.#payload;
+  /**
+   * For the first who asks, who has to close it. Null: it is taken, or it is no longer what lies
+   * there now, perhaps: an old one, or one that was not there.
+   */
+  async takePayload(): Promise<OpenBlob | null> {
+    const taken = this.#payload;
     this.#payload = undefined;
-    return payload;
+    const payload = await taken?.catch(() => null);
+    if (payload === undefined || payload === null) return null;
+    if (this.#now() - this.#begunAt <= FRESH_MS) return payload;
+    await payload.close().catch(() => undefined);
+    return null;
   }
 
   /** While it is fresh; else null. */
@@ -42,9 +54,6 @@ export class BlobAhead {
   /** Ends what nobody took. */
   drop(): void {
     void this.#connection.then((connection) => connection?.drop());
-    void this.takePayload()?.then(
-      (payload) => payload.close().catch(() => undefined),
-      () => undefined,
-    );
+    void this.takePayload().then((payload) => payload?.close().catch(() => undefined));
   }
 }

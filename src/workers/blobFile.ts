@@ -1,7 +1,7 @@
-import { constants } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { FerryError } from '../common/errors.js';
-import { type OpenFile, openFile } from '../common/openFile.js';
+import { blobHaste } from '../common/haste.js';
+import { type OpenFile, openFile, READ_OTHERS } from '../common/openFile.js';
 import { readAhead } from '../common/readAhead.js';
 import { readFully } from '../common/readFully.js';
 import { CHUNK_BYTES, WHOLE_MAX_BYTES } from '../queue/payload/payloadStore.js';
@@ -15,9 +15,6 @@ export interface OpenPayload {
 
 export type OpenBlob = OpenPayload & { inode: number; mtimeMs: number };
 
-/** Somebody may have put a pipe there, which would open only when it is written to. */
-const FLAGS = constants.O_RDONLY | constants.O_NONBLOCK;
-
 /**
  * The file that the link named when it was seen, with the length that it has now. Not through the
  * link: that may lead elsewhere by now, and the path on the wire must be the path of these bytes.
@@ -27,16 +24,25 @@ const FLAGS = constants.O_RDONLY | constants.O_NONBLOCK;
  * @throws FerryError BLOB_MISSING, BLOB_NOT_A_FILE
  */
 export async function openBlobFile(link: string, text: string): Promise<OpenBlob> {
-  const file = await openFile(resolve(dirname(link), text), FLAGS).catch((cause: unknown) => {
+  const path = resolve(dirname(link), text);
+  const file = await openFile(path, READ_OTHERS, undefined, blobHaste).catch((cause: unknown) => {
     throw new FerryError('BLOB_MISSING', `there is no blob ${text}`, {
       kind: 'storage',
       hint: 'with "payloads: spool" the worker must see the blob directory; a blob that is gone is dropped by its producer',
       cause,
     });
   });
+  try {
+    return await openBlob(file, text);
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+async function openBlob(file: OpenFile, text: string): Promise<OpenBlob> {
   const stats = await file.stat();
   if (!stats.isFile()) {
-    await file.close();
     throw new FerryError('BLOB_NOT_A_FILE', `the blob ${text} is not a regular file`, {
       kind: 'storage',
       hint: 'point the link at a file, or remove it',
@@ -57,7 +63,11 @@ export async function openBlobFile(link: string, text: string): Promise<OpenBlob
     mtimeMs,
     chunks: size <= WHOLE_MAX_BYTES ? whole(source, size) : readAhead(source, 0, size, CHUNK_BYTES),
     async close() {
-      await reading; // the number may be another file's soon
+      // The number may be another file's soon; and behind a read there may be another one.
+      for (let last: unknown; last !== reading; ) {
+        last = reading;
+        await last;
+      }
       await file.close();
     },
   };

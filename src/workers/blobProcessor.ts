@@ -3,7 +3,7 @@ import type { DestinationConfig } from '../config/model.js';
 import { DelayedError, type Job } from '../queue/bullmq.js';
 import { PARK_MS } from '../queue/jobQueues.js';
 import type { BlobJob } from '../queue/jobs.js';
-import { LEASE_MS } from '../queue/routeOrder.js';
+import { type BeginBlobAnswer, LEASE_MS } from '../queue/routeOrder.js';
 import {
   type ActivationParts,
   CLOSED_PAUSE_MS,
@@ -49,7 +49,7 @@ export class BlobProcessor {
       ? this.#p.delivery.prepareBlob(destination, blob, lease.signal)
       : null;
     const answer = await rightToSend(begun, lease, ahead);
-    this.#note(blob, answer.is === 'go');
+    this.#note(blob, answer.is);
     switch (answer.is) {
       case 'stale':
       case 'delivered':
@@ -91,17 +91,21 @@ export class BlobProcessor {
   }
 
   /**
-   * Another blob behind the same batch might be sent a moment ago. Without that most answers are
-   * "park": a blob's job is there as soon as its batch's is, and none of them is to knock in vain.
+   * Another blob behind the same batch or a later one might be sent last time. Without that most
+   * answers are "park": a blob's job is there as soon as its batch's is, and none of them is to knock
+   * in vain.
    */
   #mayLikely({ route, stream, follows }: BlobJob): boolean {
     const passed = this.#passed.get(route);
     return passed !== undefined && passed.stream === stream && follows <= passed.sequence;
   }
 
-  #note({ route, stream, follows }: BlobJob, might: boolean): void {
-    if (!might) this.#passed.delete(route);
-    else this.#passed.set(route, { stream, sequence: follows });
+  #note({ route, stream, follows }: BlobJob, is: BeginBlobAnswer['is']): void {
+    if (is === 'park' || is === 'closed' || is === 'stale') this.#passed.delete(route);
+    if (is !== 'go') return;
+    const passed = this.#passed.get(route);
+    const before = passed?.stream === stream ? passed.sequence : 0;
+    this.#passed.set(route, { stream, sequence: Math.max(before, follows) });
   }
 
   async #ended(

@@ -131,7 +131,7 @@ export class Delivery {
     ahead: BlobAhead | null = null,
   ): Promise<BlobSent> {
     if (destination.kind === 'directories') return this.#copies.putBlob(destination, blob);
-    const payload = await (ahead?.takePayload() ?? this.#openBlob(blob, rights.signal));
+    const payload = (await ahead?.takePayload()) ?? (await this.#openBlob(blob, rights.signal));
     const young = Date.now() - payload.mtimeMs < YOUNG_BLOB_MS;
     const sum = young ? new Checksum() : null;
     try {

@@ -66,7 +66,7 @@ describe('what of a blob is begun while Redis is asked', () => {
     const { blob, closed } = openBlob();
     const ahead = new BlobAhead(Promise.resolve(blob), testDestination(server.port), 'foo', never);
     assert.equal(await ahead.takePayload(), blob);
-    assert.equal(ahead.takePayload(), undefined);
+    assert.equal(await ahead.takePayload(), null);
     const connection = await (await ahead.usable())?.take();
     assert.ok(connection);
     ahead.drop();
@@ -82,14 +82,31 @@ describe('what of a blob is begun while Redis is asked', () => {
     const gone = new Error('gone');
     const ahead = new BlobAhead(Promise.reject(gone), testDestination(1), 'foo', never);
     assert.equal(await ahead.usable(), null);
-    await assert.rejects(ahead.takePayload() ?? Promise.resolve(), gone);
+    assert.equal(await ahead.takePayload(), null, 'it is looked for once more');
     ahead.drop();
+  });
+
+  it('is begun anew when Redis took longer than a second to answer', async () => {
+    const server = await silentServer();
+    const { blob, closed } = openBlob();
+    let now = 0;
+    const to = testDestination(server.port);
+    const ahead = new BlobAhead(Promise.resolve(blob), to, 'foo', never, () => now);
+    const seen = await server.connection(0);
+    now = 1_001;
+    assert.equal(await ahead.takePayload(), null);
+    assert.equal(closed(), 1);
+    assert.equal(await ahead.usable(), null);
+    assert.equal(await seen.ended, true, 'a polite end');
+    seen.socket.end();
+    ahead.drop();
+    assert.equal(closed(), 1);
   });
 });
 
 /** A processor whose Redis answers so, one after the other; what was prepared for each. */
 async function prepared(
-  steps: readonly { answer: 'go' | 'park' | 'closed'; blob?: Partial<BlobJob> }[],
+  steps: readonly { answer: 'go' | 'park' | 'wait' | 'closed'; blob?: Partial<BlobJob> }[],
 ): Promise<boolean[]> {
   const all: boolean[] = [];
   const parts = {
@@ -133,9 +150,10 @@ describe('it is begun for a blob of which an answer before says that it may be s
       { answer: 'go' },
       { answer: 'go', blob: { follows: 3 } },
       { answer: 'go', blob: { follows: 4 } },
+      { answer: 'wait' },
       { answer: 'go' },
     ] as const;
-    assert.deepEqual(await prepared(steps), [false, true, true, false, true]);
+    assert.deepEqual(await prepared(steps), [false, true, true, true, true, true]);
   });
 
   it('not for a later batch, another stream, another route, or behind a refusal', async () => {

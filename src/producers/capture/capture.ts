@@ -67,7 +67,7 @@ const COPY_ROUNDS_MAX = 20;
 /** A tail longer than this is worth another round without the lock, so many times. */
 const TAIL_MAX_BYTES = 8 * 1024 * 1024;
 const RESTARTS_MAX = 5;
-/** Pre-copies at once in the process: each has a buffer of 1 MiB and its disk for itself. */
+/** Pre-copies at once in the process: each has two buffers of 1 MiB and its disk for itself. */
 const precopies = new Semaphore(2);
 const settles = new Paced({ share: 0.1, pauseMaxMs: 20 });
 

@@ -29,6 +29,8 @@ export class PartFile {
   /** Offset in the journal of the copy's first byte. */
   readonly #base: number;
   readonly #hash: Hash = createHash('sha256');
+  /** Runs ahead of `copied` for ever where a write has failed. */
+  #hashed = 0;
   #synced = 0;
   #named = false;
   /** The sync that runs beside the copying; never rejects. */
@@ -61,6 +63,7 @@ export class PartFile {
         part.#hash.update(chunk);
         part.copied += chunk.length;
       }
+      part.#hashed = part.copied;
       if (part.copied < bytes) {
         throw new FerryError('SPOOL_DAMAGED', `${spool.partPath(sequence)} is too short`, {
           kind: 'storage',
@@ -92,6 +95,7 @@ export class PartFile {
       // The disk's copying and ours go on beside each other; an error of it comes out below.
       const writing = writeAll(this.#handle, chunk, this.copied);
       this.#hash.update(chunk);
+      this.#hashed += chunk.length;
       await writing;
       this.copied += chunk.length;
       this.#spool.notePartBytes(this.sequence, this.copied);
@@ -124,8 +128,11 @@ export class PartFile {
     );
   }
 
-  /** SHA-256 of what was copied so far. */
+  /** SHA-256 of what was copied so far. @throws Error: a write has failed, the copy is spoiled */
   digest(): string {
+    if (this.#hashed !== this.copied) {
+      throw new Error('more was digested of a journal than was copied');
+    }
     return this.#hash.copy().digest('hex');
   }
 

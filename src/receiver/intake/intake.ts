@@ -62,6 +62,8 @@ export class Intake {
   #gathered = 0;
   #timer: NodeJS.Timeout | undefined;
   #isClosing = false;
+  /** Commits wait until what it holds has become less. */
+  #isWaiting = false;
   /**
    * A name was taken out since the folder was synced. One that comes back does no harm; but what it
    * names should not be looked for in folders that were replaced after a clean stop.
@@ -210,6 +212,12 @@ export class Intake {
     return { bytes, files };
   }
 
+  /** Commits wait for what is being settled, or will soon. */
+  get #isUrgent(): boolean {
+    const { bytes, files } = this.#held();
+    return this.#isWaiting || bytes > SETTLE_BYTES || files > SETTLE_FILES;
+  }
+
   get #isHeldTooMuch(): boolean {
     const { bytes, files } = this.#held();
     return bytes > HELD_MAX_BYTES || files > HELD_MAX_FILES;
@@ -217,7 +225,12 @@ export class Intake {
 
   async #makeRoom(): Promise<void> {
     if (!this.#isHeldTooMuch) return;
-    await this.settle();
+    this.#isWaiting = true;
+    try {
+      await this.settle();
+    } finally {
+      this.#isWaiting = false;
+    }
     if (!this.#isHeldTooMuch) return;
     throw new FerryError('INTAKE_FULL', 'too much waits for its place', {
       kind: 'storage',
@@ -251,8 +264,7 @@ export class Intake {
     this.#timer = undefined;
     this.#retire();
     for (const held of [...this.#full]) {
-      const isUrgent = this.#held().files > SETTLE_FILES;
-      if (!(await held.settle(() => this.#isClosing, isUrgent))) continue;
+      if (!(await held.settle(() => this.#isClosing, this.#isUrgent))) continue;
       crashPoint('intake.settled');
       this.#isNameLeft = true;
       await held.segment.remove();

@@ -7,10 +7,13 @@ import type { Segment } from './segment.js';
 const SYNCS_AT_ONCE = 4;
 
 /**
- * The same where so much waits that the intake will soon wait for them anyway: two thirds more of
- * them get done. Less than the threads that the process has, some of which are for the intake.
+ * The same where so much waits that the intake will soon wait for them anyway: a fifth more batches
+ * get through. Less than the threads that the process has, some of which are for the intake.
  */
 const SYNCS_IN_HURRY = 12;
+
+/** Each is two syncs. */
+const SHELVES_AT_ONCE = 4;
 
 /** What is to be made durable for all batches of one app together: its index and its names. */
 export interface Shelf {
@@ -117,7 +120,7 @@ export class Held {
     }
     const atOnce = isUrgent ? SYNCS_IN_HURRY : SYNCS_AT_ONCE;
     await this.#each(this.#files, isOver, atOnce);
-    await this.#each(this.#shelves, isOver, atOnce);
+    await this.#each(this.#shelves, isOver, SHELVES_AT_ONCE);
     return this.#files.size === 0 && this.#shelves.size === 0;
   }
 
