@@ -1,11 +1,11 @@
 import { readlinkSync, type Stats, statSync, unlinkSync } from 'node:fs';
 import { readdir, readlink, stat, symlink, unlink } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { openBlob } from '../common/blob.js';
 import { Checksum } from '../common/digest.js';
 import { systemCode } from '../common/errors.js';
 import { nodeFileSystem } from '../common/fileSystem.js';
 import { blobHaste } from '../common/haste.js';
-import { openFile, READ_OTHERS } from '../common/openFile.js';
 import { readAhead } from '../common/readAhead.js';
 import type { BlobSent } from '../queue/jobs.js';
 
@@ -112,7 +112,7 @@ export class BlobDirectory {
 }
 
 async function checksumOf(path: string, bytes: number): Promise<number> {
-  const file = await openFile(path, READ_OTHERS, undefined, blobHaste);
+  const file = await openBlob(path);
   try {
     const sum = new Checksum();
     for await (const piece of readAhead(file, 0, bytes)) sum.add(piece);

@@ -1,6 +1,6 @@
+import { openBlob, statBlob } from '../common/blob.js';
 import { FerryError } from '../common/errors.js';
-import { blobHaste } from '../common/haste.js';
-import { type OpenFile, openFile, READ_OTHERS } from '../common/openFile.js';
+import type { OpenFile } from '../common/openFile.js';
 import { readFully } from '../common/readFully.js';
 import type { FerryConfig } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
@@ -34,27 +34,15 @@ export async function sourceOfBatch(store: BatchStore, sequence: number): Promis
  * @throws Error of the system's; FerryError BLOB_NOT_A_FILE
  */
 export async function sourceOfBlob(path: string): Promise<PayloadSource> {
-  const handle = await openFile(path, READ_OTHERS, undefined, blobHaste);
-  try {
-    const stats = await handle.stat();
-    if (!stats.isFile()) {
-      throw new FerryError('BLOB_NOT_A_FILE', `the blob ${path} is not a regular file`, {
-        kind: 'storage',
-        hint: 'point the link at a file, or remove it',
-      });
-    }
-    const { size, ino, mtimeMs } = stats;
-    return {
-      bytes: size,
-      inode: ino,
-      mtimeMs,
-      read: (from, to) => readRange(handle, from, to - from, path),
-      close: () => handle.close(),
-    };
-  } catch (error) {
-    await handle.close();
-    throw error;
-  }
+  const handle = await openBlob(path);
+  const { size, ino, mtimeMs } = await statBlob(handle, path);
+  return {
+    bytes: size,
+    inode: ino,
+    mtimeMs,
+    read: (from, to) => readRange(handle, from, to - from, path),
+    close: () => handle.close(),
+  };
 }
 
 async function readRange(

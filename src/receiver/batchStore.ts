@@ -257,11 +257,10 @@ export class BatchStore {
       }
       if (accepted.length > 0) {
         await this.#accept(accepted);
-        const stored = accepted.map(({ one, record: { number } }) => {
-          return () => one.resolve({ is: 'stored', number });
-        });
         await this.#placeAccepted((count) => {
-          for (const answer of stored.splice(0, count)) answer();
+          for (const { one, record } of accepted.splice(0, count)) {
+            one.resolve({ is: 'stored', number: record.number });
+          }
         });
       }
       group.forEach((one, i) => {

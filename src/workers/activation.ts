@@ -7,7 +7,6 @@ import type { Answer, RouteOrder } from '../queue/routeOrder.js';
 import type { Complaints } from './complaints.js';
 import type { Delivery } from './delivery.js';
 import type { Lease } from './lease.js';
-import type { Preconnection } from './preconnection.js';
 import type { WorkerStop } from './workerStop.js';
 
 /** What an activation of a job works with, whether it is a batch's or a blob's. */
@@ -40,7 +39,7 @@ const TELL_AGAIN_MS = 200;
 export async function rightToSend<A extends Answer<string>>(
   begun: Promise<A>,
   lease: Lease,
-  ahead: Pick<Preconnection, 'drop'> | null,
+  ahead: { drop(): unknown } | null,
 ): Promise<A> {
   let mayBegin = false;
   try {
@@ -51,7 +50,7 @@ export async function rightToSend<A extends Answer<string>>(
     if (mayBegin) lease.hold();
     else {
       lease.abort();
-      ahead?.drop();
+      void ahead?.drop();
     }
   }
 }

@@ -1,7 +1,7 @@
 import { dirname, resolve } from 'node:path';
+import { openBlob, statBlob } from '../common/blob.js';
 import { FerryError } from '../common/errors.js';
-import { blobHaste } from '../common/haste.js';
-import { type OpenFile, openFile, READ_OTHERS } from '../common/openFile.js';
+import type { OpenFile } from '../common/openFile.js';
 import { readAhead } from '../common/readAhead.js';
 import { readFully } from '../common/readFully.js';
 import { CHUNK_BYTES, WHOLE_MAX_BYTES } from '../queue/payload/payloadStore.js';
@@ -24,30 +24,14 @@ export type OpenBlob = OpenPayload & { inode: number; mtimeMs: number };
  * @throws FerryError BLOB_MISSING, BLOB_NOT_A_FILE
  */
 export async function openBlobFile(link: string, text: string): Promise<OpenBlob> {
-  const path = resolve(dirname(link), text);
-  const file = await openFile(path, READ_OTHERS, undefined, blobHaste).catch((cause: unknown) => {
+  const file = await openBlob(resolve(dirname(link), text)).catch((cause: unknown) => {
     throw new FerryError('BLOB_MISSING', `there is no blob ${text}`, {
       kind: 'storage',
       hint: 'with "payloads: spool" the worker must see the blob directory; a blob that is gone is dropped by its producer',
       cause,
     });
   });
-  try {
-    return await openBlob(file, text);
-  } catch (error) {
-    await file.close();
-    throw error;
-  }
-}
-
-async function openBlob(file: OpenFile, text: string): Promise<OpenBlob> {
-  const stats = await file.stat();
-  if (!stats.isFile()) {
-    throw new FerryError('BLOB_NOT_A_FILE', `the blob ${text} is not a regular file`, {
-      kind: 'storage',
-      hint: 'point the link at a file, or remove it',
-    });
-  }
+  const { size, ino, mtimeMs } = await statBlob(file, text);
   let reading: Promise<unknown> = Promise.resolve();
   const source: Pick<OpenFile, 'read'> = {
     read(...range) {
@@ -56,7 +40,6 @@ async function openBlob(file: OpenFile, text: string): Promise<OpenBlob> {
       return read;
     },
   };
-  const { size, ino, mtimeMs } = stats;
   return {
     bytes: size,
     inode: ino,

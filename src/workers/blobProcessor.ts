@@ -85,7 +85,7 @@ export class BlobProcessor {
       return await this.#ended(job, token, holder, error, answer.intervalMs);
     } finally {
       lease.stop();
-      ahead?.drop();
+      void ahead?.drop();
       leaveStop();
     }
   }

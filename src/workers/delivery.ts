@@ -131,15 +131,16 @@ export class Delivery {
     ahead: BlobAhead | null = null,
   ): Promise<BlobSent> {
     if (destination.kind === 'directories') return this.#copies.putBlob(destination, blob);
-    const payload = (await ahead?.takePayload()) ?? (await this.#openBlob(blob, rights.signal));
+    const begun = (await ahead?.take()) ?? null;
+    const payload = begun?.payload ?? (await this.#openBlob(blob, rights.signal));
     const young = Date.now() - payload.mtimeMs < YOUNG_BLOB_MS;
     const sum = young ? new Checksum() : null;
     try {
-      const begun = (await ahead?.usable()) ?? null;
-      const endpoint = await (begun?.endpoint ?? resolveEndpoint(destination, blob.journal));
+      const connection = begun?.connection;
+      const endpoint = await (connection?.endpoint ?? resolveEndpoint(destination, blob.journal));
       await this.#send({
         endpoint,
-        connection: begun?.take(),
+        connection: connection?.take(),
         body: { kind: 'blob', path: blob.text },
         bytes: payload.bytes,
         payload: sum?.over(payload.chunks) ?? payload.chunks,
@@ -149,6 +150,7 @@ export class Delivery {
         ...rights,
       });
     } finally {
+      begun?.connection.drop();
       await payload.close().catch(() => undefined);
     }
     return {

@@ -7,7 +7,7 @@ import { resolveEndpoint } from './endpoint.js';
  * it did not come about at a time of which nobody asks any more. Either would be counted as a failed
  * attempt. Redis mostly answers in a few milliseconds.
  */
-export const FRESH_MS = 1_000;
+const FRESH_MS = 1_000;
 
 /**
  * A connection that is opened while Redis is still asked for the right to send: handshake and

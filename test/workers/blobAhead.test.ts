@@ -1,18 +1,14 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
-import { pino } from 'pino';
-import { NO_METER } from '../../src/common/meter.js';
 import { connectionsSettled } from '../../src/protocol/index.js';
 import { DelayedError, type Job } from '../../src/queue/bullmq.js';
 import type { BlobJob } from '../../src/queue/jobs.js';
-import type { ActivationParts } from '../../src/workers/activation.js';
 import { BlobAhead } from '../../src/workers/blobAhead.js';
 import type { OpenBlob } from '../../src/workers/blobFile.js';
 import { BlobProcessor } from '../../src/workers/blobProcessor.js';
-import { Complaints } from '../../src/workers/complaints.js';
-import { WorkerStop } from '../../src/workers/workerStop.js';
 import { pieces, type ScriptedServer, scriptedServer } from '../protocol/scriptedServer.js';
 import { failOnLeaks } from '../support/leaks.js';
+import { activationParts } from './activationParts.js';
 import { testDestination } from './testDestination.js';
 
 failOnLeaks();
@@ -52,12 +48,12 @@ describe('what of a blob is begun while Redis is asked', () => {
     const { blob, closed } = openBlob();
     const ahead = new BlobAhead(Promise.resolve(blob), testDestination(server.port), 'foo', never);
     const seen = await server.connection(0);
-    ahead.drop();
+    await ahead.drop();
     assert.equal(await seen.ended, true, 'a polite end');
     seen.socket.end();
     assert.equal(seen.bytes.length, 0);
     assert.equal(closed(), 1);
-    ahead.drop();
+    await ahead.drop();
     assert.equal(closed(), 1);
   });
 
@@ -65,11 +61,12 @@ describe('what of a blob is begun while Redis is asked', () => {
     const server = await silentServer();
     const { blob, closed } = openBlob();
     const ahead = new BlobAhead(Promise.resolve(blob), testDestination(server.port), 'foo', never);
-    assert.equal(await ahead.takePayload(), blob);
-    assert.equal(await ahead.takePayload(), null);
-    const connection = await (await ahead.usable())?.take();
+    const begun = await ahead.take();
+    assert.equal(begun?.payload, blob);
+    assert.equal(await ahead.take(), null);
+    const connection = await begun.connection.take();
     assert.ok(connection);
-    ahead.drop();
+    await ahead.drop();
     assert.equal(closed(), 0);
     assert.equal(connection.peerEnd, 'open');
     connection.close();
@@ -81,9 +78,8 @@ describe('what of a blob is begun while Redis is asked', () => {
   it('is no connection for a file that is not there', async () => {
     const gone = new Error('gone');
     const ahead = new BlobAhead(Promise.reject(gone), testDestination(1), 'foo', never);
-    assert.equal(await ahead.usable(), null);
-    assert.equal(await ahead.takePayload(), null, 'it is looked for once more');
-    ahead.drop();
+    assert.equal(await ahead.take(), null, 'it is looked for once more');
+    await ahead.drop();
   });
 
   it('is begun anew when Redis took longer than a second to answer', async () => {
@@ -94,12 +90,11 @@ describe('what of a blob is begun while Redis is asked', () => {
     const ahead = new BlobAhead(Promise.resolve(blob), to, 'foo', never, () => now);
     const seen = await server.connection(0);
     now = 1_001;
-    assert.equal(await ahead.takePayload(), null);
+    assert.equal(await ahead.take(), null);
     assert.equal(closed(), 1);
-    assert.equal(await ahead.usable(), null);
     assert.equal(await seen.ended, true, 'a polite end');
     seen.socket.end();
-    ahead.drop();
+    await ahead.drop();
     assert.equal(closed(), 1);
   });
 });
@@ -125,14 +120,8 @@ async function prepared(
       },
       sendBlob: async () => ({ inode: 1, bytes: 1, mtimeMs: 0, crc32: null }),
     },
-    queues: {},
-    stop: new WorkerStop(),
-    complaints: new Complaints(),
-    meter: NO_METER,
-    log: pino({ level: 'silent' }),
-    workerId: 'w',
   };
-  const processor = new BlobProcessor(parts as unknown as ActivationParts);
+  const processor = new BlobProcessor(activationParts(parts));
   for (const { answer, blob } of steps) {
     const data = { route: 'foo@d', journal: 'foo', stream: 's', link: '=1', follows: 4, ...blob };
     const job = { id: '1', data, moveToDelayed: async () => undefined } as unknown as Job<BlobJob>;

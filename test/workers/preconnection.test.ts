@@ -1,18 +1,14 @@
 import assert from 'node:assert/strict';
 import { afterEach, describe, it } from 'node:test';
-import { pino } from 'pino';
 import { FerryError } from '../../src/common/errors.js';
-import { NO_METER } from '../../src/common/meter.js';
 import { connectionsSettled, send } from '../../src/protocol/index.js';
 import { DelayedError, type Job } from '../../src/queue/bullmq.js';
 import type { BatchJob } from '../../src/queue/jobs.js';
 import type { Answer } from '../../src/queue/routeOrder.js';
-import { type ActivationParts, rightToSend } from '../../src/workers/activation.js';
+import { rightToSend } from '../../src/workers/activation.js';
 import { BatchProcessor } from '../../src/workers/batchProcessor.js';
-import { Complaints } from '../../src/workers/complaints.js';
 import { Lease } from '../../src/workers/lease.js';
 import { Preconnection } from '../../src/workers/preconnection.js';
-import { WorkerStop } from '../../src/workers/workerStop.js';
 import {
   honest,
   pieces,
@@ -22,6 +18,7 @@ import {
 } from '../protocol/scriptedServer.js';
 import { freePort } from '../support/freePort.js';
 import { failOnLeaks } from '../support/leaks.js';
+import { activationParts } from './activationParts.js';
 import { testDestination } from './testDestination.js';
 
 failOnLeaks();
@@ -158,14 +155,8 @@ describe('a connection that is opened while Redis is asked', () => {
         },
         sendBatch: async () => undefined,
       },
-      queues: {},
-      stop: new WorkerStop(),
-      complaints: new Complaints(),
-      meter: NO_METER,
-      log: pino({ level: 'silent' }),
-      workerId: 'w',
     };
-    const processor = new BatchProcessor(parts as unknown as ActivationParts);
+    const processor = new BatchProcessor(activationParts(parts));
     const data = { route: 'foo@d', journal: 'foo', sequence: 1, bytes: 1, sha256: '' };
     const job = { data, moveToDelayed: async () => undefined } as unknown as Job<BatchJob>;
     for (const is of answers) {
