@@ -67,6 +67,8 @@ export class JournalPipeline {
   #recovered = false;
   #orphansRetired = false;
   /** Since the start, or since Redis was away: a kill may have left some asleep. */
+  /** The feed of a large batch whose journal is still being truncated; never rejects. */
+  #feedingEarly: Promise<void> = Promise.resolve();
   #blobsWoken = false;
   #capture: JournalCapture | null = null;
   #routes: RouteFeed[] = [];
@@ -265,7 +267,7 @@ export class JournalPipeline {
     if (outcome !== 'waits') await this.#blobs?.take(links, spool.lastSequence);
     if (outcome === 'captured') {
       this.#p.onActive();
-      for (const route of this.#routes) if (route.hasRoom) await route.feed();
+      await this.#feedRoutes();
       this.#again = true; // commits that came meanwhile
     }
     if (this.#routes.some((route) => route.waitsForMemory)) {
@@ -297,6 +299,10 @@ export class JournalPipeline {
 
   /**
    * `waits`: bytes stay in the journal for now. A journal whose routes all have something waiting
+  async #feedRoutes(): Promise<void> {
+    for (const route of this.#routes) if (route.hasRoom) await route.feed();
+  }
+
    * gathers commits until it is worth a batch.
    */
   async #captureIfDue(capture: JournalCapture): Promise<'captured' | 'empty' | 'waits'> {
@@ -313,7 +319,9 @@ export class JournalPipeline {
         return 'waits';
       }
     }
-    const outcome = await this.#p.captures.run(() => capture.capture(this.#abort.signal));
+    const capturing = this.#p.captures.run(() => capture.capture(this.#abort.signal));
+    // One feed of a route at a time, whatever became of the capture.
+    const outcome = await capturing.finally(() => this.#feedingEarly);
     if ('captured' in outcome) {
       this.#count(outcome.captured, outcome.lockHeldMs);
       this.#p.log.debug(
@@ -405,6 +413,10 @@ export class JournalPipeline {
         onNote: (note) => this.#sayNotes([note]),
       });
       await settleRoutes(this.#p, spool);
+        onSealed: () => {
+          // What comes of it is seen by the feed behind the capture.
+          this.#feedingEarly = this.#feedRoutes().catch(() => undefined);
+        },
       const store = new BatchStore(spool, config.stateDir);
       const archive =
         config.archive.keepMs > 0 && config.archive.maxBytes > 0 ? config.archive : null;
