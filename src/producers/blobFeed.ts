@@ -17,8 +17,11 @@ type ConfirmedBlobs = Awaited<ReturnType<QueueAccess['order']['confirmedBlobs']>
 /** bin/ssl of 2022 sends links whose name starts so; that of 2015 sends every link. */
 export const LINK_PREFIX = '=';
 
-/** Jobs in one transaction: it holds up everybody else at Redis. */
-const JOBS_PER_CALL = 64;
+/**
+ * A confirmation waits so long for others to be taken over with it: each time costs questions to
+ * Redis and a sync. The far side has the blob already; its link is all that stays longer.
+ */
+const GATHER_MS = 50;
 /** Links looked at or ended at once; then whatever else has to be done has a turn. */
 const AT_ONCE = 32;
 
@@ -54,6 +57,7 @@ export class BlobFeed {
   readonly #dir: BlobDirectory;
   /** Jobs known to be in Redis: `link version destination`. */
   readonly #fed = new Set<string>();
+  readonly #keys = new WeakMap<PendingBlob, string>();
   readonly #complained = new Set<string>();
   /** Names that changed since the last scan, as the watcher says. */
   readonly #touched = new Set<string>();
@@ -62,6 +66,9 @@ export class BlobFeed {
   /** `performance.now()` */
   #scanAllAt = 0;
   #lookForFilesAt = 0;
+  #stepAt = 0;
+  /** Since the start, or since Redis lost something: a kill may have left jobs asleep. */
+  #isWoken = false;
 
   constructor(parts: BlobFeedParts) {
     this.#p = parts;
@@ -71,6 +78,18 @@ export class BlobFeed {
   /** Redis lost something: jobs are added again (which changes nothing for those that are there). */
   forgetJobs(): void {
     this.#fed.clear();
+    this.#isWoken = false;
+    this.#stepAt = 0;
+  }
+
+  /** Some blob of the journal was confirmed, says Redis. */
+  hasNews(): void {
+    this.#stepAt = Math.min(this.#stepAt, performance.now() + GATHER_MS);
+  }
+
+  /** Milliseconds until `step` is worth its while; 0: now. */
+  get stepInMs(): number {
+    return Math.max(0, this.#stepAt - performance.now());
   }
 
   /** Something happened to this name in the blob directory. */
@@ -131,38 +150,46 @@ export class BlobFeed {
       ),
     );
     this.#untaken = [];
-    if (links.length > 0) crashPoint('blob.seen');
+    if (links.length === 0) return;
+    this.#stepAt = 0;
+    crashPoint('blob.seen');
   }
 
-  /** Feeds jobs, takes over confirmations, ends blobs that every route has confirmed. */
+  /**
+   * Feeds jobs, takes over confirmations, ends blobs that every route has confirmed. When there are
+   * news, and else each interval, for those that were lost.
+   */
   async step(): Promise<void> {
-    const confirmed = await this.#allConfirmed();
+    // News that come from here on are for the next one.
+    this.#stepAt = performance.now() + this.#p.intervalMs;
+    const destinations = this.#destinations();
+    const confirmed = await this.#allConfirmed(destinations);
     const unfed: [string, BlobJob][] = [];
     const notes: Promise<void>[] = [];
     const complete: PendingBlob[] = [];
     for (const blob of this.#p.spool.pendingBlobs()) {
+      const key = this.#keyOf(blob);
       let open = 0;
-      for (const destination of this.#destinations()) {
+      for (const destination of destinations) {
         if (blob.confirmedBy.includes(destination)) continue;
-        if ((confirmed.get(destination)?.get(blobKey(blob.link))?.version ?? 0) >= blob.version) {
+        if ((confirmed.get(destination)?.get(key)?.version ?? 0) >= blob.version) {
           notes.push(this.#p.spool.recordBlobConfirmed(blob.link, blob.version, destination));
           continue;
         }
         open += 1;
-        const key = this.#fedKey(blob, destination);
-        if (this.#p.wanted.has(destination) && !this.#fed.has(key)) {
-          unfed.push([key, this.#job(blob, destination)]);
-        }
+        if (!this.#p.wanted.has(destination)) continue;
+        const fedKey = this.#fedKey(blob, destination);
+        if (!this.#fed.has(fedKey)) unfed.push([fedKey, this.#job(blob, destination)]);
       }
       if (open === 0) complete.push(blob);
     }
     await Promise.all(notes);
-    for (let at = 0; at < unfed.length; at += JOBS_PER_CALL) {
-      const group = unfed.slice(at, at + JOBS_PER_CALL);
-      await this.#p.access.queues.addBlobs(group.map(([, job]) => job));
-      for (const [key] of group) this.#fed.add(key);
-    }
+    await this.#p.access.queues.addBlobs(unfed.map(([, job]) => job));
+    for (const [key] of unfed) this.#fed.add(key);
     if (complete.length > 0) await this.#finish(complete, confirmed);
+    if (!this.#isWoken) await this.wake();
+    this.#isWoken = true;
+    await this.#dropDangling();
   }
 
   /**
@@ -175,12 +202,14 @@ export class BlobFeed {
       const state = await this.#p.access.order.state(routeName(this.#p.journal, destination));
       if (state !== null && !state.paused) heads.set(destination, state.head);
     }
-    for (const blob of [...this.#p.spool.pendingBlobs()]) {
+    const due: BlobJob[] = [];
+    for (const blob of this.#p.spool.pendingBlobs()) {
       for (const [destination, head] of heads) {
         if (blob.confirmedBy.includes(destination) || head <= blob.afterSequence) continue;
-        await this.#p.access.queues.wakeBlob(this.#job(blob, destination));
+        due.push(this.#job(blob, destination));
       }
     }
+    await this.#p.access.queues.wakeBlobs(due);
   }
 
   get pending(): boolean {
@@ -194,13 +223,22 @@ export class BlobFeed {
   }
 
   /** What each route has confirmed, by destination and blob key: one question per route. */
-  async #allConfirmed(): Promise<Map<string, ConfirmedBlobs>> {
+  async #allConfirmed(destinations: readonly string[]): Promise<Map<string, ConfirmedBlobs>> {
     const all = new Map<string, ConfirmedBlobs>();
-    for (const destination of this.#destinations()) {
+    for (const destination of destinations) {
       const route = routeName(this.#p.journal, destination);
       all.set(destination, await this.#p.access.order.confirmedBlobs(route, this.#p.spool.stream));
     }
     return all;
+  }
+
+  /** Asked for in every step, of all that wait. */
+  #keyOf(blob: PendingBlob): string {
+    const known = this.#keys.get(blob);
+    if (known !== undefined) return known;
+    const key = blobKey(blob.link);
+    this.#keys.set(blob, key);
+    return key;
   }
 
   #fedKey(blob: PendingBlob, destination: string): string {
@@ -275,7 +313,7 @@ export class BlobFeed {
   }
 
   /** Ends pending blobs whose file is gone, link and all: now and then. */
-  async dropDangling(): Promise<void> {
+  async #dropDangling(): Promise<void> {
     const now = performance.now();
     if (now < this.#lookForFilesAt) return;
     this.#lookForFilesAt = now + this.#p.intervalMs;

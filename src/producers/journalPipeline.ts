@@ -66,11 +66,9 @@ export class JournalPipeline {
   #store: BatchStore | null = null;
   #recovered = false;
   #orphansRetired = false;
-  /** Since the start, or since Redis was away: a kill may have left some asleep. */
+  #capture: JournalCapture | null = null;
   /** The feed of a large batch whose journal is still being truncated; never rejects. */
   #feedingEarly: Promise<void> = Promise.resolve();
-  #blobsWoken = false;
-  #capture: JournalCapture | null = null;
   #routes: RouteFeed[] = [];
   #blobs: BlobFeed | null = null;
   #archive: Archive | null = null;
@@ -126,11 +124,17 @@ export class JournalPipeline {
     this.look('journal');
   }
 
+  /** Some blob of the journal was confirmed, says Redis. */
+  blobConfirmed(): void {
+    if (this.#blobs === null) return;
+    this.#blobs.hasNews();
+    this.#lookIn(this.#blobs.stepInMs);
+  }
+
   /** Another Redis run, or news that Redis lost something. */
   redisChanged(): void {
     for (const route of this.#routes) route.close();
     this.#blobs?.forgetJobs();
-    this.#blobsWoken = false;
     this.look('routes');
   }
 
@@ -274,11 +278,9 @@ export class JournalPipeline {
       this.#sayProblem(redisFull('batches wait in the spool'));
     }
     if (this.#blobs?.pending) {
-      await this.#blobs.step();
-      if (!this.#blobsWoken) await this.#blobs.wake();
-      this.#blobsWoken = true;
-      await this.#blobs.dropDangling();
       this.#p.onActive();
+      if (this.#blobs.stepInMs === 0) await this.#blobs.step();
+      this.#lookIn(this.#blobs.stepInMs);
     }
     if (this.#routes.some((route) => !route.isOpen)) this.#lookIn(RETRY_OPEN_MS);
     if (this.pending) {
@@ -297,12 +299,12 @@ export class JournalPipeline {
     }
   }
 
-  /**
-   * `waits`: bytes stay in the journal for now. A journal whose routes all have something waiting
   async #feedRoutes(): Promise<void> {
     for (const route of this.#routes) if (route.hasRoom) await route.feed();
   }
 
+  /**
+   * `waits`: bytes stay in the journal for now. A journal whose routes all have something waiting
    * gathers commits until it is worth a batch.
    */
   async #captureIfDue(capture: JournalCapture): Promise<'captured' | 'empty' | 'waits'> {
@@ -411,12 +413,12 @@ export class JournalPipeline {
         trimAboveBytes: journal.flush.trimAboveBytes,
         spoolBytesMax: journal.limits.spoolBytes,
         onNote: (note) => this.#sayNotes([note]),
-      });
-      await settleRoutes(this.#p, spool);
         onSealed: () => {
           // What comes of it is seen by the feed behind the capture.
           this.#feedingEarly = this.#feedRoutes().catch(() => undefined);
         },
+      });
+      await settleRoutes(this.#p, spool);
       const store = new BatchStore(spool, config.stateDir);
       const archive =
         config.archive.keepMs > 0 && config.archive.maxBytes > 0 ? config.archive : null;
@@ -436,7 +438,6 @@ export class JournalPipeline {
             log,
             onReset: () => {
               this.#blobs?.forgetJobs();
-              this.#blobsWoken = false;
             },
           }),
       );

@@ -342,7 +342,9 @@ class ProducerRole implements Role {
     // Somebody has removed jobs by hand.
     if (what === 'wake') void this.#wakeSleepers();
     if ((what !== 'ack' && what !== 'blob') || route === undefined) return;
-    this.#pipelines.get(parseRouteName(route).journal)?.look('routes');
+    const pipeline = this.#pipelines.get(parseRouteName(route).journal);
+    if (what === 'ack') pipeline?.look('routes');
+    else pipeline?.blobConfirmed();
   }
 
   /** With thousands of journals it takes a while until each has been looked at once. */

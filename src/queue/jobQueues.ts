@@ -1,4 +1,5 @@
 import type { Logger } from 'pino';
+import { sleepsOf } from './asleep.js';
 import { connectBullMq } from './bullConnection.js';
 import { Job, type JobsOptions, Queue } from './bullmq.js';
 import type { RedisClient, RedisTarget } from './connection.js';
@@ -15,6 +16,9 @@ export const PARK_MS = 365 * 24 * 3600 * 1000;
 
 /** A delay longer than any retry interval: the job sleeps because it was parked. */
 const PARKED_BEYOND_MS = 30 * 24 * 3600 * 1000;
+
+/** Jobs in one transaction or question: it holds up everybody else at Redis. */
+const JOBS_PER_CALL = 64;
 
 /** Finished jobs that the dashboard can still show. */
 const KEEP_COMPLETED = 1_000;
@@ -87,30 +91,29 @@ export class JobQueues {
 
   /**
    * Blobs start runnable; the processor's `beginBlob` decides in any case. Adding a job that is
-   * there already changes nothing. One transaction, one round trip.
+   * there already changes nothing. One transaction and one round trip for each 64 of them.
    *
    * @throws FerryError REDIS_AWAY: some may be there
    */
   async addBlobs(jobs: readonly BlobJob[]): Promise<void> {
-    const entries = jobs.map((job) => ({
-      name: 'blob',
-      data: job,
-      opts: {
-        ...JOB_OPTIONS,
-        jobId: blobJobId(job.route, job.stream, blobKey(job.link), job.version),
-      },
-    }));
-    await this.blobs.addBulk(entries).catch((error: unknown) => {
-      throw redisTrouble('jobs of blobs were not added', error);
-    });
+    for (let at = 0; at < jobs.length; at += JOBS_PER_CALL) {
+      const entries = jobs.slice(at, at + JOBS_PER_CALL).map((job) => ({
+        name: 'blob',
+        data: job,
+        opts: { ...JOB_OPTIONS, jobId: idOfBlob(job) },
+      }));
+      await this.blobs.addBulk(entries).catch((error: unknown) => {
+        throw redisTrouble('jobs of blobs were not added', error);
+      });
+    }
   }
 
-  async promoteBatch(jobId: string): Promise<PromoteOutcome> {
-    return promote(this.batches, jobId);
+  promoteBatch(jobId: string): Promise<PromoteOutcome> {
+    return this.#promote(this.batches, jobId);
   }
 
-  async promoteBlob(jobId: string): Promise<PromoteOutcome> {
-    return promote(this.blobs, jobId);
+  promoteBlob(jobId: string): Promise<PromoteOutcome> {
+    return this.#promote(this.blobs, jobId);
   }
 
   /**
@@ -121,27 +124,36 @@ export class JobQueues {
    */
   async wakeBatch(job: BatchJob): Promise<void> {
     const id = batchJobId(job.route, job.generation, job.sequence);
-    await this.#wake(this.batches, id, () => this.addBatch(job, false));
+    const missing = await this.#wake(this.batches, [id]);
+    if (missing.length > 0) await this.addBatch(job, false);
   }
 
-  /** The same for a blob whose batch is confirmed. */
-  async wakeBlob(job: BlobJob): Promise<void> {
-    const id = blobJobId(job.route, job.stream, blobKey(job.link), job.version);
-    await this.#wake(this.blobs, id, () => this.addBlobs([job]));
-  }
-
-  async #wake(queue: Queue, id: string, add: () => Promise<void>): Promise<void> {
-    const state = await queue.getJobState(id);
-    if (state === 'unknown') await add();
-    else if (state === 'delayed') {
-      const score = await this.#client.zscore(queue.toKey('delayed'), id);
-      if (score !== null && Number(score) / 4096 > Date.now() + PARKED_BEYOND_MS) {
-        await promote(queue, id);
-      }
-    } else if (state === 'failed' || state === 'completed') {
-      const found = await queue.getJob(id);
-      await found?.retry(state).catch(() => undefined); // somebody else woke it meanwhile
+  /** The same for blobs whose batches are confirmed, many of them in one round trip. */
+  async wakeBlobs(jobs: readonly BlobJob[]): Promise<void> {
+    for (let at = 0; at < jobs.length; at += JOBS_PER_CALL) {
+      const byId = new Map(
+        jobs.slice(at, at + JOBS_PER_CALL).map((job) => [idOfBlob(job), job] as const),
+      );
+      const missing = new Set(await this.#wake(this.blobs, [...byId.keys()]));
+      if (missing.size === 0) continue;
+      await this.addBlobs([...byId].flatMap(([id, job]) => (missing.has(id) ? [job] : [])));
     }
+  }
+
+  /** Wakes those that are there and would sleep on. @returns those that are not there */
+  async #wake(queue: Queue, ids: readonly string[]): Promise<string[]> {
+    const sleeps = await sleepsOf(this.#client, queue, ids, PARKED_BEYOND_MS);
+    const missing: string[] = [];
+    for (const [index, id] of ids.entries()) {
+      const sleep = sleeps[index];
+      if (sleep === 'missing') missing.push(id);
+      else if (sleep === 'parked') await this.#promote(queue, id);
+      else if (sleep === 'failed' || sleep === 'completed') {
+        const found = await queue.getJob(id);
+        await found?.retry(sleep).catch(() => undefined); // somebody else woke it meanwhile
+      }
+    }
+    return missing;
   }
 
   /**
@@ -160,18 +172,22 @@ export class JobQueues {
     }
   }
 
+  async #promote(queue: Queue, jobId: string): Promise<PromoteOutcome> {
+    try {
+      await new Job(queue, 'job', {}, {}, jobId).promote();
+      return 'promoted';
+    } catch {
+      // Not in `delayed`: find out why, and let a lost connection speak for itself.
+      return (await this.#client.exists(queue.toKey(jobId))) === 0 ? 'missing' : 'awake';
+    }
+  }
+
   async close(): Promise<void> {
     await Promise.allSettled([this.batches.close(), this.blobs.close()]);
     this.#client.disconnect();
   }
 }
 
-async function promote(queue: Queue, jobId: string): Promise<PromoteOutcome> {
-  try {
-    await new Job(queue, 'job', {}, {}, jobId).promote();
-    return 'promoted';
-  } catch {
-    // Not in `delayed`: find out why, and let a lost connection speak for itself.
-    return (await queue.getJobState(jobId)) === 'unknown' ? 'missing' : 'awake';
-  }
+function idOfBlob({ route, stream, link, version }: BlobJob): string {
+  return blobJobId(route, stream, blobKey(link), version);
 }
