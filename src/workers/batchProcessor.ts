@@ -15,6 +15,7 @@ import {
   tellRedis,
 } from './activation.js';
 import { attemptEnd } from './failure.js';
+import type { Place } from './gate.js';
 import { Lease } from './lease.js';
 import type { Preconnection } from './preconnection.js';
 
@@ -26,7 +27,7 @@ interface Attempt {
   holder: string;
   lease: Lease;
   ahead: Preconnection | null;
-  leave: () => void;
+  place: Place;
 }
 
 /**
@@ -51,14 +52,14 @@ export class BatchProcessor {
 
   /**
    * @param token BullMQ's lock on the job
-   * @param leave gives the place among the destination's connections back: its connection is over
+   * @param place among the destination's connections; given back when the connection is over
    * @throws DelayedError, UnrecoverableError: BullMQ's words for "sleeps" and "failed"
    */
   async run(
     job: Job<BatchJob>,
     token: string,
     destination: DestinationConfig,
-    leave: () => void,
+    place: Place,
   ): Promise<void> {
     const batch = job.data;
     const { order, delivery } = this.#p;
@@ -77,7 +78,7 @@ export class BatchProcessor {
     else this.#refused.add(batch.route);
     switch (answer.is) {
       case 'go':
-        return this.#attempt({ job, token, destination, holder, lease, ahead, leave }, answer);
+        return this.#attempt({ job, token, destination, holder, lease, ahead, place }, answer);
       case 'stale':
       case 'delivered':
         return;
@@ -94,7 +95,7 @@ export class BatchProcessor {
   }
 
   async #attempt(
-    { job, token, destination, holder, lease, ahead, leave }: Attempt,
+    { job, token, destination, holder, lease, ahead, place }: Attempt,
     go: Extract<BeginAnswer, { is: 'go' }>,
   ): Promise<void> {
     crashPoint('worker.begun');
@@ -120,13 +121,13 @@ export class BatchProcessor {
       }
       const unused = go.repeat === null ? ahead : null;
       await delivery.sendBatch(destination, batch, go.previous, rights, unused);
-      leave();
+      place.leave();
       crashPoint('worker.confirmed');
       const chain = go.chain && extended(go.chain, batch.sequence, batch.sha256);
       await this.#acknowledge(batch, holder, chain);
     } catch (error) {
       lease.stop();
-      return await this.#ended(job, token, holder, error, repeating);
+      return await this.#ended({ job, token, holder, place }, error, repeating);
     } finally {
       lease.stop();
       ahead?.drop();
@@ -166,9 +167,7 @@ export class BatchProcessor {
   }
 
   async #ended(
-    job: Job<BatchJob>,
-    token: string,
-    holder: string,
+    { job, token, holder, place }: Pick<Attempt, 'job' | 'token' | 'holder' | 'place'>,
     error: unknown,
     repeating: boolean,
   ): Promise<void> {
@@ -190,6 +189,7 @@ export class BatchProcessor {
       case 'failed':
         break;
     }
+    if (end.unreached) place.unreached();
     this.#p.meter.attemptFailed(batch.route, end.failure.error.code);
     // An answer to the repeat says nothing of the head, and not that the repeat was applied.
     const failure = repeating ? { ...end.failure, echoed: false, resend: true } : end.failure;

@@ -13,7 +13,15 @@ import {
   tellRedis,
 } from './activation.js';
 import { attemptEnd } from './failure.js';
+import type { Place } from './gate.js';
 import { Lease } from './lease.js';
+
+interface Activation {
+  job: Job<BlobJob>;
+  token: string;
+  holder: string;
+  place: Place;
+}
 
 /**
  * One activation of a blob's job. Blobs of a route go in parallel and fail alone: none holds back
@@ -34,7 +42,7 @@ export class BlobProcessor {
     job: Job<BlobJob>,
     token: string,
     destination: DestinationConfig,
-    leave: () => void,
+    place: Place,
   ): Promise<void> {
     const blob = job.data;
     this.#activations += 1;
@@ -74,7 +82,7 @@ export class BlobProcessor {
     try {
       const rights = { mayConfirm: () => lease.isValid(), signal: lease.signal };
       const sent = await this.#p.delivery.sendBlob(destination, blob, rights, ahead);
-      leave();
+      place.leave();
       crashPoint('blob.confirmed');
       await tellRedis(this.#p.stop, () => this.#p.order.endBlob(blob, holder, { confirm: sent }));
       this.#p.meter.deliveredBlob(blob.route);
@@ -82,7 +90,7 @@ export class BlobProcessor {
       this.#p.log.debug({ route: blob.route, link: blob.link }, 'blob confirmed');
     } catch (error) {
       lease.stop();
-      return await this.#ended(job, token, holder, error, answer.intervalMs);
+      return await this.#ended({ job, token, holder, place }, error, answer.intervalMs);
     } finally {
       lease.stop();
       void ahead?.drop();
@@ -109,15 +117,14 @@ export class BlobProcessor {
   }
 
   async #ended(
-    job: Job<BlobJob>,
-    token: string,
-    holder: string,
+    { job, token, holder, place }: Activation,
     error: unknown,
     intervalMs: number,
   ): Promise<never> {
     const blob = job.data;
     const end = attemptEnd(error, this.#p.stop.stopping);
     if (end.is === 'redis-away') throw error;
+    if (end.is === 'failed' && end.unreached) place.unreached();
     const failed = end.is === 'failed' ? end.failure.error : null;
     if (failed !== null) this.#p.meter.attemptFailed(blob.route, failed.code);
     await this.#p.order.endBlob(blob, holder, { release: failed });

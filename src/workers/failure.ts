@@ -1,17 +1,32 @@
 import { asError, FerryError } from '../common/errors.js';
+import type { WireErrorCode } from '../protocol/index.js';
 import type { Failure, RouteError } from '../queue/routeOrder.js';
 import { PAYLOAD_DAMAGED } from './provenPayload.js';
 
 /** Why an attempt ended without a confirmation, and so what becomes of the job. */
 export type AttemptEnd =
-  /** The destination's doing, or our set-up's: recorded, retried at the route's interval. */
-  | { is: 'failed'; failure: Failure }
+  /**
+   * The destination's doing, or our set-up's: recorded, retried at the route's interval.
+   * `unreached`: there was no connection, so others to that destination would not get one either.
+   */
+  | { is: 'failed'; failure: Failure; unreached: boolean }
   /** The right to send was lost: another worker goes on, nothing is recorded. */
   | { is: 'lost' }
   /** This process stops: the job is free for others at once. */
   | { is: 'stopped' }
   /** Redis is away: nothing is known, BullMQ tries again. */
   | { is: 'redis-away' };
+
+/** No connection came about, whatever was to be sent over it. */
+const UNREACHED: ReadonlySet<string> = new Set<WireErrorCode>([
+  'CONNECTION_REFUSED',
+  'HOST_UNKNOWN',
+  'HOST_UNREACHABLE',
+  'TIMEOUT_CONNECT',
+  'TLS_FAILED',
+  'CERTIFICATE_INVALID',
+  'HTTP2_NOT_OFFERED',
+]);
 
 /** Sorts the error of an attempt; never looks at its text. */
 export function attemptEnd(error: unknown, stopping: boolean): AttemptEnd {
@@ -34,6 +49,7 @@ export function attemptEnd(error: unknown, stopping: boolean): AttemptEnd {
   const echoed = e instanceof FerryError && e.context['echoed'] === true;
   return {
     is: 'failed',
+    unreached: e instanceof FerryError && UNREACHED.has(e.code),
     failure: {
       error: routeError(e),
       counted: (fromDestination && !turnedAway) || damaged,

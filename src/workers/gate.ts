@@ -9,15 +9,29 @@ const RETURN_APART_MS = 10;
 const RETURN_MIN_MS = 100;
 const RETURN_MAX_MS = 30_000;
 
+/**
+ * So long blobs keep away from a destination that could not be reached. One that is down does not
+ * come up within it, and thousands of blobs would each try for themselves once per interval.
+ */
+const UNREACHED_MS = 1_000;
+
 /** Those of which a gate knows that they sleep; what is more comes back by itself. */
 const SLEEPERS_MAX = 10_000;
 /** One that was called and has not come by then was taken by another worker. */
 const CALLED_MAX_MS = 1_000;
 
 export type Entrance =
-  | { entered: true; leave: () => void }
-  /** Too many wait already: come back after `ms`. */
+  | { entered: true; place: Place }
+  /** Too many wait already, or the destination is not to be reached: come back after `ms`. */
   | { entered: false; ms: number };
+
+/** A place among the connections to a destination. */
+export interface Place {
+  /** Gives it back: the connection is over. Once is enough. */
+  leave(): void;
+  /** The destination could not be reached. To be said before leaving. */
+  unreached(): void;
+}
 
 /** Batches before blobs: journal bytes are what others wait for. */
 export type Lane = 'batch' | 'blob';
@@ -32,7 +46,7 @@ export type Call = (lane: Lane, jobId: string) => Promise<unknown>;
  *
  *     enter --place--> inside --leave--> gone, and a waiter goes inside
  *           --waiters full--> turned away, sleeps --a waiter went inside--> called --> enter
- *                                                 --its time is over------> enter
+ *           --unreached, a blob-->                --its time is over------> enter
  *
  * The queue is one line for all destinations. So a backlog for one is taken out of it and put to
  * sleep as fast as it comes; and it is called back as fast as places become free, because its
@@ -43,11 +57,16 @@ export class DestinationGate {
   readonly #call: Call;
   /** Of a lane. */
   readonly #waitersMax: number;
+  /** As many of those who sleep are called as there are waiters at a destination that is not alone. */
+  readonly #calledMax: number;
   #inside = 0;
-  readonly #waiters: Record<Lane, (() => void)[]> = { batch: [], blob: [] };
+  /** Each is told whether it goes inside. */
+  readonly #waiters: Record<Lane, ((inside: boolean) => void)[]> = { batch: [], blob: [] };
   readonly #sleepers: Record<Lane, Set<string>> = { batch: new Set(), blob: new Set() };
   /** Those who were called and have not come yet: since when, `performance.now()`. */
   readonly #called: Record<Lane, Map<string, number>> = { batch: new Map(), blob: new Map() };
+  /** Until then blobs are turned away, `performance.now()`. */
+  #unreachedUntil = 0;
   /** When the last job that was turned away is to come back. */
   #lastReturnAt = 0;
 
@@ -55,9 +74,8 @@ export class DestinationGate {
   constructor(connections: number, options: { alone: boolean; call: Call }) {
     this.#connections = connections;
     this.#call = options.call;
-    this.#waitersMax = options.alone
-      ? Number.POSITIVE_INFINITY
-      : connections * WAITERS_PER_CONNECTION;
+    this.#calledMax = connections * WAITERS_PER_CONNECTION;
+    this.#waitersMax = options.alone ? Number.POSITIVE_INFINITY : this.#calledMax;
   }
 
   /** Slots of one lane's BullMQ worker that this destination can hold at most. */
@@ -68,26 +86,40 @@ export class DestinationGate {
   async enter(lane: Lane, jobId: string): Promise<Entrance> {
     this.#called[lane].delete(jobId);
     this.#sleepers[lane].delete(jobId);
+    if (this.#isShut(lane)) return { entered: false, ms: this.#turnAway() };
     if (this.#inside >= this.#connections) {
       const waiters = this.#waiters[lane];
-      if (waiters.length >= this.#waitersMax) return { entered: false, ms: this.#turnAway() };
-      await new Promise<void>((resolve) => waiters.push(resolve));
+      const waits = waiters.length < this.#waitersMax;
+      const entered = waits && (await new Promise<boolean>((resolve) => waiters.push(resolve)));
+      if (!entered) return { entered: false, ms: this.#turnAway() };
     } else {
       this.#inside += 1;
     }
+    return { entered: true, place: this.#place() };
+  }
+
+  #place(): Place {
     let left = false;
     return {
-      entered: true,
       leave: () => {
         if (left) return;
         left = true;
         const next = this.#waiters.batch.shift() ?? this.#waiters.blob.shift();
         if (next === undefined) this.#inside -= 1;
-        else next(); // the place is handed over
+        else next(true); // the place is handed over
         this.#callSleepers('batch');
         this.#callSleepers('blob');
       },
+      unreached: () => {
+        this.#unreachedUntil = performance.now() + UNREACHED_MS;
+        for (const sendAway of this.#waiters.blob.splice(0)) sendAway(false);
+      },
     };
+  }
+
+  /** Batches try all the same: each is its route's only one, and counts its attempts. */
+  #isShut(lane: Lane): boolean {
+    return lane === 'blob' && performance.now() < this.#unreachedUntil;
   }
 
   /** It was turned away, and its sleep has begun. */
@@ -99,6 +131,7 @@ export class DestinationGate {
 
   /** As many as there is room for among the waiters, the longest sleeper first. */
   #callSleepers(lane: Lane): void {
+    if (this.#isShut(lane)) return;
     const called = this.#called[lane];
     const now = performance.now();
     for (const jobId of this.#sleepers[lane]) {
@@ -106,7 +139,7 @@ export class DestinationGate {
         if (now - since < CALLED_MAX_MS) break; // in the order of their calls
         called.delete(other);
       }
-      if (this.#waiters[lane].length + called.size >= this.#waitersMax) return;
+      if (this.#waiters[lane].length + called.size >= this.#calledMax) return;
       this.#sleepers[lane].delete(jobId);
       called.set(jobId, now);
       void this.#call(lane, jobId).catch(() => undefined); // it comes back by itself, later

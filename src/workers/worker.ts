@@ -15,7 +15,7 @@ import { BatchProcessor } from './batchProcessor.js';
 import { BlobProcessor } from './blobProcessor.js';
 import { Complaints } from './complaints.js';
 import { Delivery } from './delivery.js';
-import { DestinationGate } from './gate.js';
+import { DestinationGate, type Place } from './gate.js';
 import { WorkerRegistry } from './workerRegistry.js';
 import { WorkerStop } from './workerStop.js';
 
@@ -63,7 +63,7 @@ type Run<Data> = (
   job: Job<Data>,
   token: string,
   to: DestinationConfig,
-  leave: () => void,
+  place: Place,
 ) => Promise<void>;
 
 class WorkerRole implements Role {
@@ -119,11 +119,11 @@ class WorkerRole implements Role {
     const batches = new BatchProcessor(parts);
     const blobs = new BlobProcessor(parts);
     this.#workers = [
-      this.#worker<BatchJob>(BATCH_QUEUE, slots, (job, token, to, leave) =>
-        batches.run(job, token, to, leave),
+      this.#worker<BatchJob>(BATCH_QUEUE, slots, (job, token, to, place) =>
+        batches.run(job, token, to, place),
       ),
-      this.#worker<BlobJob>(BLOB_QUEUE, slots, (job, token, to, leave) =>
-        blobs.run(job, token, to, leave),
+      this.#worker<BlobJob>(BLOB_QUEUE, slots, (job, token, to, place) =>
+        blobs.run(job, token, to, place),
       ),
     ];
     this.#scheduleWake();
@@ -228,10 +228,10 @@ class WorkerRole implements Role {
     try {
       if (this.#stop.stopping) return await sleepJob(job, token, 0);
       this.#lastActiveAt = performance.now();
-      await run(job, token, destination, entrance.leave);
+      await run(job, token, destination, entrance.place);
     } finally {
       this.#lastActiveAt = performance.now();
-      entrance.leave();
+      entrance.place.leave();
     }
   }
 

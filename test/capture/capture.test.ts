@@ -374,3 +374,41 @@ test('64 MB under a committing writer lose and double nothing', async (t) => {
   assert.equal(dirname(b.path), dirname(b.dir));
   await b.close();
 });
+
+test('a large batch may go while its journal is still being truncated, a small one behind that', async (t) => {
+  for (const bytes of [INLINE_MAX_BYTES + 1, 100]) {
+    const root = await temporaryDirectory(t);
+    await writeFile(join(root, 'journal'), randomBytes(bytes));
+    const events: string[] = [];
+    let seen: () => void = () => undefined;
+    const wasSeen = new Promise<void>((resolve) => {
+      seen = resolve;
+    });
+    const b = await start(root, 'boot-a', {
+      fileSystem: {
+        ...nodeFileSystem,
+        async open(path, flags, mode) {
+          const file = await nodeFileSystem.open(path, flags, mode);
+          if (path !== join(root, 'journal')) return file;
+          const truncate = file.truncate.bind(file);
+          return Object.assign(file, {
+            async truncate(size?: number) {
+              // A large one ends only when the batch is on its way.
+              if (bytes > INLINE_MAX_BYTES) await wasSeen;
+              await truncate(size);
+              events.push('truncated');
+            },
+          });
+        },
+      },
+      onSealed: () => {
+        events.push(`sealed ${b.spool.lastSequence}`);
+        seen();
+      },
+    });
+    captured(await b.capture.capture());
+    assert.deepEqual(events, bytes > INLINE_MAX_BYTES ? ['sealed 1', 'truncated'] : ['truncated']);
+    assert.equal((await stat(b.path)).size, 0);
+    await b.close();
+  }
+});

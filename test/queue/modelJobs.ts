@@ -14,6 +14,7 @@ import { BatchProcessor } from '../../src/workers/batchProcessor.js';
 import { Complaints } from '../../src/workers/complaints.js';
 import type { Delivery } from '../../src/workers/delivery.js';
 import { WorkerStop } from '../../src/workers/workerStop.js';
+import { ANY_PLACE } from '../workers/activationParts.js';
 import { batch, openRoute, type QueueFixture, STREAM, silent } from './helpers.js';
 
 const ROUTE = 'foo@replica';
@@ -318,7 +319,7 @@ export class JobBench {
     this.#reply = outcome as Reply;
     const { job, token } = active;
     try {
-      await this.#processor.run(job, token, {} as DestinationConfig, () => undefined);
+      await this.#processor.run(job, token, {} as DestinationConfig, ANY_PLACE);
       await job.moveToCompleted(undefined, token, false);
     } catch (error) {
       if (error instanceof DelayedError) return;

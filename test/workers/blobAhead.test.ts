@@ -8,7 +8,7 @@ import type { OpenBlob } from '../../src/workers/blobFile.js';
 import { BlobProcessor } from '../../src/workers/blobProcessor.js';
 import { pieces, type ScriptedServer, scriptedServer } from '../protocol/scriptedServer.js';
 import { failOnLeaks } from '../support/leaks.js';
-import { activationParts } from './activationParts.js';
+import { ANY_PLACE, activationParts } from './activationParts.js';
 import { testDestination } from './testDestination.js';
 
 failOnLeaks();
@@ -125,7 +125,7 @@ async function prepared(
   for (const { answer, blob } of steps) {
     const data = { route: 'foo@d', journal: 'foo', stream: 's', link: '=1', follows: 4, ...blob };
     const job = { id: '1', data, moveToDelayed: async () => undefined } as unknown as Job<BlobJob>;
-    const run = processor.run(job, 't', testDestination(1), () => undefined);
+    const run = processor.run(job, 't', testDestination(1), ANY_PLACE);
     if (answer === 'go') await run;
     else await assert.rejects(run, DelayedError);
   }

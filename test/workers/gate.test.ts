@@ -20,8 +20,8 @@ describe('the gate of a destination', () => {
     });
     await Promise.resolve();
     assert.equal(third, undefined);
-    first.leave();
-    first.leave(); // leaving twice frees one place only
+    first.place.leave();
+    first.place.leave(); // leaving twice frees one place only
     await waiting;
     assert.equal((third as Entrance | undefined)?.entered, true);
     let fourth = false;
@@ -46,11 +46,11 @@ describe('the gate of a destination', () => {
     assert.equal(refused.entered, false);
     const batch = entering('batch');
     assert.ok(held.entered);
-    held.leave();
+    held.place.leave();
     for (const next of [batch, ...blobs]) {
       const entrance = await next;
       assert.ok(entrance.entered);
-      entrance.leave();
+      entrance.place.leave();
     }
     assert.deepEqual(order, ['batch', 'blob', 'blob', 'blob', 'blob']);
   });
@@ -84,7 +84,7 @@ describe('the gate of a destination', () => {
       if (!entrance.entered) return gate.sleeps('blob', id);
       await nextTurn();
       done.push(id);
-      entrance.leave();
+      entrance.place.leave();
     };
     await Promise.all(ids.map(run));
     while (queue.length > 0) await Promise.all(queue.splice(0).map(run));
@@ -98,7 +98,7 @@ describe('the gate of a destination', () => {
       const entrance = await gate.enter('batch', `b${n}`);
       assert.ok(entrance.entered);
       order.push(n);
-      entrance.leave();
+      entrance.place.leave();
     });
     await Promise.all(all);
     assert.deepEqual(
@@ -144,6 +144,39 @@ describe('the gate of a destination', () => {
     assert.deepEqual(called, ['s1', 's2', 's3', 's4', 's5', 's6']);
   });
 
+  it('keeps blobs away from a destination that could not be reached, and batches not', async (t) => {
+    let now = 0;
+    t.mock.method(performance, 'now', () => now);
+    const called: string[] = [];
+    const gate = new DestinationGate(2, {
+      alone: true,
+      call: async (_, id) => {
+        called.push(id);
+      },
+    });
+    const failing = await gate.enter('blob', 'failing');
+    const other = await gate.enter('batch', 'other');
+    assert.ok(failing.entered && other.entered);
+    const waiting = ['w1', 'w2', 'w3'].map((id) => gate.enter('blob', id));
+    const batch = gate.enter('batch', 'batch');
+    failing.place.unreached();
+    for (const entering of waiting) assert.equal((await entering).entered, false);
+    for (const id of ['w1', 'w2', 'w3']) gate.sleeps('blob', id);
+    failing.place.leave();
+    other.place.leave();
+    assert.equal((await batch).entered, true);
+    assert.equal((await gate.enter('blob', 'late')).entered, false);
+    gate.sleeps('blob', 'late');
+    assert.deepEqual(called, [], 'nobody is called to a destination that is away');
+    now += 1_001;
+    // It sleeps its interval as it would by itself, and is the first to try again.
+    const again = await gate.enter('blob', 'failing');
+    assert.ok(again.entered);
+    assert.deepEqual(called, []);
+    again.place.leave();
+    assert.deepEqual(called, ['w1', 'w2', 'w3', 'late']);
+  });
+
   it('calls at once who begins to sleep when all the others have left', async () => {
     const called: string[] = [];
     const gate = gateOf(1, async (_, id) => {
@@ -171,5 +204,5 @@ async function fill(
 async function leave(entering: Promise<Entrance> | undefined): Promise<void> {
   const entrance = await entering;
   assert.ok(entrance?.entered);
-  entrance.leave();
+  entrance.place.leave();
 }

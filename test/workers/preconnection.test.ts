@@ -18,7 +18,7 @@ import {
 } from '../protocol/scriptedServer.js';
 import { freePort } from '../support/freePort.js';
 import { failOnLeaks } from '../support/leaks.js';
-import { activationParts } from './activationParts.js';
+import { ANY_PLACE, activationParts } from './activationParts.js';
 import { testDestination } from './testDestination.js';
 
 failOnLeaks();
@@ -160,7 +160,7 @@ describe('a connection that is opened while Redis is asked', () => {
     const data = { route: 'foo@d', journal: 'foo', sequence: 1, bytes: 1, sha256: '' };
     const job = { data, moveToDelayed: async () => undefined } as unknown as Job<BatchJob>;
     for (const is of answers) {
-      const run = processor.run(job, 't', testDestination(1), () => undefined);
+      const run = processor.run(job, 't', testDestination(1), ANY_PLACE);
       if (is === 'go') await run;
       else await assert.rejects(run, DelayedError);
     }
