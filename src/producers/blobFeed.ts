@@ -8,11 +8,11 @@ import { checkBlobPath } from '../protocol/index.js';
 import type { QueueAccess } from '../queue/access.js';
 import { type BlobJob, blobKey } from '../queue/jobs.js';
 import { blobJobId } from '../queue/keys.js';
+import type { BlobStates } from '../queue/routeOrder.js';
 import { BlobDirectory } from './blobDirectory.js';
+import { BlobWindow } from './blobWindow.js';
 import type { Spool } from './spool/spool.js';
 import type { PendingBlob } from './spool/types.js';
-
-type ConfirmedBlobs = Awaited<ReturnType<QueueAccess['order']['confirmedBlobs']>>;
 
 /** bin/ssl of 2022 sends links whose name starts so; that of 2015 sends every link. */
 export const LINK_PREFIX = '=';
@@ -55,8 +55,8 @@ export interface BlobFeedParts {
 export class BlobFeed {
   readonly #p: BlobFeedParts;
   readonly #dir: BlobDirectory;
-  /** Jobs known to be in Redis: `link version destination`. */
-  readonly #fed = new Set<string>();
+  /** By destination in the configuration: what of its route has a job in Redis. */
+  readonly #windows: ReadonlyMap<string, BlobWindow>;
   readonly #keys = new WeakMap<PendingBlob, string>();
   readonly #complained = new Set<string>();
   /** Names that changed since the last scan, as the watcher says. */
@@ -73,11 +73,12 @@ export class BlobFeed {
   constructor(parts: BlobFeedParts) {
     this.#p = parts;
     this.#dir = new BlobDirectory(parts.dir);
+    this.#windows = new Map([...parts.wanted].map((to) => [to, new BlobWindow()]));
   }
 
   /** Redis lost something: jobs are added again (which changes nothing for those that are there). */
   forgetJobs(): void {
-    this.#fed.clear();
+    for (const window of this.#windows.values()) window.clear();
     this.#isWoken = false;
     this.#stepAt = 0;
   }
@@ -106,13 +107,12 @@ export class BlobFeed {
    */
   async scan(): Promise<{ link: string; text: string }[]> {
     const names = await this.#namesToScan();
-    const pending = new Map([...this.#p.spool.pendingBlobs()].map((blob) => [blob.link, blob]));
     const fresh: { link: string; text: string }[] = [];
     const links = names.filter((name) => this.#p.everyLink || name.startsWith(LINK_PREFIX));
     await inGroups(links, async (link) => {
       const text = await this.#dir.textOf(link);
       if (text === null) return; // a plain file, or gone again
-      if (pending.get(link)?.text === text) return;
+      if (this.#p.spool.pendingBlob(link)?.text === text) return;
       if (!this.#isSendable(link, text)) return;
       await this.#alone(link, async () => {
         if (!(await this.#isDangling(link))) fresh.push({ link, text });
@@ -124,13 +124,17 @@ export class BlobFeed {
 
   async #namesToScan(): Promise<string[]> {
     const now = performance.now();
-    const names = new Set([...this.#touched, ...this.#untaken]);
+    const fresh = new Set([...this.#touched, ...this.#untaken]);
     this.#touched.clear();
-    if (now < this.#scanAllAt && this.#p.isWatched()) return [...names];
+    const isWatched = this.#p.isWatched();
+    if (now < this.#scanAllAt && isWatched) return [...fresh];
     try {
       const all = await this.#dir.names();
       this.#scanAllAt = now + this.#p.intervalMs;
-      return all;
+      // A link that was made anew is touched; of thousands that wait not each is read again.
+      const waits = (name: string): boolean =>
+        isWatched && !fresh.has(name) && this.#p.spool.pendingBlob(name) !== undefined;
+      return all.filter((name) => !waits(name));
     } catch (error) {
       if (systemCode(error) !== 'ENOENT') this.#complain('', error);
       return [];
@@ -163,33 +167,58 @@ export class BlobFeed {
     // News that come from here on are for the next one.
     this.#stepAt = performance.now() + this.#p.intervalMs;
     const destinations = this.#destinations();
-    const confirmed = await this.#allConfirmed(destinations);
-    const unfed: [string, BlobJob][] = [];
-    const notes: Promise<void>[] = [];
-    const complete: PendingBlob[] = [];
-    for (const blob of this.#p.spool.pendingBlobs()) {
-      const key = this.#keyOf(blob);
-      let open = 0;
-      for (const destination of destinations) {
-        if (blob.confirmedBy.includes(destination)) continue;
-        if ((confirmed.get(destination)?.get(key)?.version ?? 0) >= blob.version) {
-          notes.push(this.#p.spool.recordBlobConfirmed(blob.link, blob.version, destination));
-          continue;
-        }
-        open += 1;
-        if (!this.#p.wanted.has(destination)) continue;
-        const fedKey = this.#fedKey(blob, destination);
-        if (!this.#fed.has(fedKey)) unfed.push([fedKey, this.#job(blob, destination)]);
-      }
-      if (open === 0) complete.push(blob);
-    }
-    await Promise.all(notes);
-    await this.#p.access.queues.addBlobs(unfed.map(([, job]) => job));
-    for (const [key] of unfed) this.#fed.add(key);
-    if (complete.length > 0) await this.#finish(complete, confirmed);
+    const states = await this.#statesOf(destinations);
+    const { confirmations, complete, unfed } = this.#sort(destinations, states);
+    await Promise.all(
+      confirmations.map(([{ link, version }, destination]) =>
+        this.#p.spool.recordBlobConfirmed(link, version, destination),
+      ),
+    );
+    for (const [blob, to] of confirmations) this.#windows.get(to)?.delete(blob);
+    await this.#p.access.queues.addBlobs(unfed.map(([blob, to]) => this.#job(blob, to)));
+    for (const [blob, to] of unfed) this.#windows.get(to)?.add(blob);
+    if (complete.length > 0) await this.#finish(complete, states);
     if (!this.#isWoken) await this.wake();
     this.#isWoken = true;
     await this.#dropDangling();
+  }
+
+  /**
+   * What is to be done about the blobs that wait, the oldest first, as far as the windows reach: of
+   * many thousands only those are looked at.
+   */
+  #sort(destinations: readonly string[], states: Map<string, BlobStates>) {
+    const confirmations: [PendingBlob, string][] = [];
+    const complete: PendingBlob[] = [];
+    const unfed: [PendingBlob, string][] = [];
+    const rooms = new Map<string, number>();
+    let unseen = 0;
+    for (const [to, window] of this.#windows) {
+      rooms.set(to, window.room(states.get(to)?.failing ?? 0));
+      unseen += window.size;
+    }
+    for (const blob of this.#p.spool.pendingBlobs()) {
+      if (unseen === 0 && [...rooms.values()].every((room) => room === 0)) break;
+      let open = 0;
+      for (const to of destinations) {
+        const window = this.#windows.get(to);
+        if (window?.hasLink(blob)) unseen -= 1;
+        if (blob.confirmedBy.includes(to)) continue;
+        const room = rooms.get(to) ?? 0;
+        const confirmed = states.get(to)?.confirmed.get(this.#keyOf(blob))?.version ?? 0;
+        if (confirmed >= blob.version) {
+          confirmations.push([blob, to]);
+          if (window?.hasLink(blob)) rooms.set(to, room + 1);
+          continue;
+        }
+        open += 1;
+        if (window === undefined || window.has(blob) || room === 0) continue;
+        unfed.push([blob, to]);
+        rooms.set(to, room - 1);
+      }
+      if (open === 0) complete.push(blob);
+    }
+    return { confirmations, complete, unfed };
   }
 
   /**
@@ -204,9 +233,9 @@ export class BlobFeed {
     }
     const due: BlobJob[] = [];
     for (const blob of this.#p.spool.pendingBlobs()) {
-      for (const [destination, head] of heads) {
-        if (blob.confirmedBy.includes(destination) || head <= blob.afterSequence) continue;
-        due.push(this.#job(blob, destination));
+      for (const [to, head] of heads) {
+        const isFed = this.#windows.get(to)?.has(blob);
+        if (isFed && head > blob.afterSequence) due.push(this.#job(blob, to));
       }
     }
     await this.#p.access.queues.wakeBlobs(due);
@@ -222,12 +251,12 @@ export class BlobFeed {
     return [...this.#p.spool.routes()].map(({ destination }) => destination);
   }
 
-  /** What each route has confirmed, by destination and blob key: one question per route. */
-  async #allConfirmed(destinations: readonly string[]): Promise<Map<string, ConfirmedBlobs>> {
-    const all = new Map<string, ConfirmedBlobs>();
+  /** By destination: one question per route. */
+  async #statesOf(destinations: readonly string[]): Promise<Map<string, BlobStates>> {
+    const all = new Map<string, BlobStates>();
     for (const destination of destinations) {
       const route = routeName(this.#p.journal, destination);
-      all.set(destination, await this.#p.access.order.confirmedBlobs(route, this.#p.spool.stream));
+      all.set(destination, await this.#p.access.order.blobs(route, this.#p.spool.stream));
     }
     return all;
   }
@@ -239,10 +268,6 @@ export class BlobFeed {
     const key = blobKey(blob.link);
     this.#keys.set(blob, key);
     return key;
-  }
-
-  #fedKey(blob: PendingBlob, destination: string): string {
-    return `${this.#p.spool.stream} ${blob.link} ${blob.version} ${destination}`;
   }
 
   #job(blob: PendingBlob, destination: string): BlobJob {
@@ -263,17 +288,14 @@ export class BlobFeed {
   }
 
   /** All of them share the sync that must come before the first link is removed. */
-  async #finish(
-    blobs: readonly PendingBlob[],
-    confirmed: Map<string, ConfirmedBlobs>,
-  ): Promise<void> {
+  async #finish(blobs: readonly PendingBlob[], states: Map<string, BlobStates>): Promise<void> {
     await this.#p.spool.sync();
     crashPoint('blob.noted');
     const done: PendingBlob[] = [];
     try {
       await inGroups(blobs, (blob) =>
         this.#alone(blob.link, async () => {
-          await this.#end(blob, confirmed);
+          await this.#end(blob, states);
           done.push(blob);
         }),
       );
@@ -282,10 +304,10 @@ export class BlobFeed {
     }
   }
 
-  async #end(blob: PendingBlob, confirmed: Map<string, ConfirmedBlobs>): Promise<void> {
+  async #end(blob: PendingBlob, states: Map<string, BlobStates>): Promise<void> {
     const { spool, log, journal } = this.#p;
     const key = blobKey(blob.link);
-    const sent = this.#destinations().map((to) => confirmed.get(to)?.get(key)?.sent ?? null);
+    const sent = this.#destinations().map((to) => states.get(to)?.confirmed.get(key)?.sent ?? null);
     // Another text by now: a new blob under this name, which the next scan takes.
     const text = await this.#dir.textOf(blob.link);
     if (text === blob.text) await this.#dir.remove(blob.link);
@@ -312,12 +334,16 @@ export class BlobFeed {
     return true;
   }
 
-  /** Ends pending blobs whose file is gone, link and all: now and then. */
+  /** Ends blobs whose file is gone, link and all, before somebody tries to send them: now and then. */
   async #dropDangling(): Promise<void> {
     const now = performance.now();
     if (now < this.#lookForFilesAt) return;
     this.#lookForFilesAt = now + this.#p.intervalMs;
-    await inGroups([...this.#p.spool.pendingBlobs()], (blob) =>
+    const windows = [...this.#windows.values()];
+    const fed = [...this.#p.spool.pendingBlobs()].filter((blob) =>
+      windows.some((window) => window.has(blob)),
+    );
+    await inGroups(fed, (blob) =>
       this.#alone(blob.link, async () => {
         if (!(await this.#dir.leadsTo(blob.text))) await this.#drop(blob);
       }),
@@ -359,7 +385,7 @@ export class BlobFeed {
   async #forget(blobs: readonly PendingBlob[]): Promise<void> {
     const links = blobs.map(({ link }) => link);
     for (const destination of this.#destinations()) {
-      for (const blob of blobs) this.#fed.delete(this.#fedKey(blob, destination));
+      for (const blob of blobs) this.#windows.get(destination)?.delete(blob);
       await this.#p.access.order.forgetBlobs(routeName(this.#p.journal, destination), links);
     }
   }

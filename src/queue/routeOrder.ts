@@ -130,6 +130,13 @@ export interface Failure {
   uncertain: boolean;
 }
 
+export interface BlobStates {
+  /** By blob key: the last version that was confirmed, and what was sent of it. */
+  confirmed: Map<string, { version: number; sent: BlobSent }>;
+  /** So many have an error, and none that was confirmed since. */
+  failing: number;
+}
+
 /** A route's hash, parsed. Fields as in `scripts/open.lua`. */
 export interface RouteState {
   stream: string;
@@ -397,19 +404,23 @@ export class RouteOrder {
     return this.#scripts.ask((redis) => redis.smembers(this.#keys.routes()));
   }
 
-  /** What this route has confirmed in this stream, by blob key. */
-  async confirmedBlobs(
-    route: string,
-    stream: string,
-  ): Promise<Map<string, { version: number; sent: BlobSent }>> {
-    const confirmed = new Map<string, { version: number; sent: BlobSent }>();
+  /** What became of the blobs of this route in this stream. */
+  async blobs(route: string, stream: string): Promise<BlobStates> {
+    const states: BlobStates = { confirmed: new Map(), failing: 0 };
     const hash = await this.#scripts.ask((redis) => redis.hgetall(this.#keys.blobs(route)));
     for (const [key, raw] of Object.entries(hash)) {
-      const state = JSON.parse(raw) as { stream?: string; version: number; sent?: string };
-      if (state.stream !== stream || state.sent === undefined) continue;
-      confirmed.set(key, { version: state.version, sent: blobSentOf(state.sent) });
+      const state = JSON.parse(raw) as {
+        stream?: string;
+        version: number;
+        sent?: string;
+        error?: string;
+      };
+      if (state.stream !== stream) continue;
+      if (state.error !== undefined) states.failing += 1;
+      if (state.sent === undefined) continue;
+      states.confirmed.set(key, { version: state.version, sent: blobSentOf(state.sent) });
     }
-    return confirmed;
+    return states;
   }
 
   /** The last error of a blob of this route that is not confirmed since; null when there is none. */

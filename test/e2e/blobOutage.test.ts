@@ -10,7 +10,8 @@ import { ARRIVAL_MS, announceBlob, Site, Writer } from './site.js';
 
 failOnLeaks();
 
-const BLOBS = 200;
+/** More than have a job in Redis at a time. */
+const BLOBS = 1_200;
 /** Of a few who try for all; each for itself would be a thousand a second. */
 const KNOCKS = 17;
 /** Four connections at a time, each second. */

@@ -79,6 +79,10 @@ export abstract class StateView implements SpoolView {
     for (const route of this.state.routes.values()) yield { ...route };
   }
 
+  pendingBlob(link: string): PendingBlob | undefined {
+    return this.state.blobs.get(link);
+  }
+
   *pendingBlobs(): Iterable<PendingBlob> {
     yield* this.state.blobs.values();
   }
