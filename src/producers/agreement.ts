@@ -1,4 +1,4 @@
-import type { RouteState } from '../queue/routeOrder.js';
+import type { RouteState } from '../queue/routeState.js';
 import { isLeftOut, isSkipped, nextLeftOut } from './spool/replayState.js';
 import type { RouteMark, SpoolView } from './spool/types.js';
 
@@ -39,6 +39,60 @@ export function agrees(
     state.tail >= mark.accepted &&
     state.tail <= spool.lastSequence
   );
+}
+
+/** What a closed route has to do to be open for the present Redis run. */
+export type Opening =
+  /** Redis never had it. */
+  | 'first'
+  /** It is as it was left. */
+  | 'resume'
+  /** A replay has jumped, and Redis has lost nothing: it knows every lease. */
+  | 'jumped'
+  /** Redis lost it, or has gone back. */
+  | 'lost'
+  /** The same, but there was nothing in it that was not confirmed. */
+  | 'gone'
+  /** Redis still has it in a stream that this process has left. */
+  | 'left'
+  /** Redis has it in a stream that this spool never knew. */
+  | 'foreign'
+  /** Another producer took it over. */
+  | 'contested'
+  /** Redis has seen more than the spool: the numbers prove nothing. */
+  | 'ahead';
+
+/**
+ * @param state what Redis says of the route; null: nothing
+ * @param known `openedOnce`: by this process; `formerStreams`: those that it has left
+ */
+export function openingOf(
+  spool: SpoolView,
+  mark: RouteMark,
+  state: RouteState | null,
+  runId: string,
+  known: { openedOnce: boolean; formerStreams: ReadonlySet<string> },
+): Opening {
+  const { acked } = placeOf(mark);
+  if (state === null) {
+    if (mark.generation === 0) return 'first';
+    return mark.accepted > acked ? 'lost' : 'gone';
+  }
+  const isLeft = known.formerStreams.has(state.stream);
+  if (state.stream !== spool.stream) {
+    if (mark.generation === 0) return 'foreign';
+    if (isLeft) return 'left';
+    return known.openedOnce ? 'contested' : 'lost';
+  }
+  const isAhead =
+    state.generation > mark.generation ||
+    state.tail > spool.lastSequence ||
+    state.head > spool.lastSequence + 1;
+  if (isAhead) return 'ahead';
+  const isBehind = state.head < acked + 1 || state.tail < mark.accepted;
+  if (!isBehind && state.generation === mark.generation) return 'resume';
+  if (state.generation < mark.generation && state.run === runId) return 'jumped';
+  return isLeft ? 'left' : 'lost';
 }
 
 /**

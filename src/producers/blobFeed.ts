@@ -8,7 +8,7 @@ import { checkBlobPath } from '../protocol/index.js';
 import type { QueueAccess } from '../queue/access.js';
 import { type BlobJob, blobKey } from '../queue/jobs.js';
 import { blobJobId } from '../queue/keys.js';
-import type { BlobStates } from '../queue/routeOrder.js';
+import type { BlobStates } from '../queue/routeState.js';
 import { BlobDirectory } from './blobDirectory.js';
 import { BlobWindow } from './blobWindow.js';
 import type { Spool } from './spool/spool.js';

@@ -7,7 +7,7 @@ import type { FerryConfig } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
 import type { GivenUp, SkipAsk } from '../queue/asks.js';
 import type { PayloadStore } from '../queue/payload/payloadStore.js';
-import type { RouteState } from '../queue/routeOrder.js';
+import type { RouteState } from '../queue/routeState.js';
 import { skipHead } from '../queue/wake.js';
 import { agrees } from './agreement.js';
 import { keepBatch, keptPath } from './archive/keptBatch.js';

@@ -6,7 +6,7 @@ import { routeName } from '../common/identity.js';
 import type { FerryConfig } from '../config/model.js';
 import type { QueueAccess } from '../queue/access.js';
 import type { ReplayAsk, Replayed } from '../queue/asks.js';
-import type { RouteState } from '../queue/routeOrder.js';
+import type { RouteState } from '../queue/routeState.js';
 import { agrees } from './agreement.js';
 import type { BatchStore } from './batchStore.js';
 import { isSkipped, replayLeft } from './spool/replayState.js';

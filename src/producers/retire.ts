@@ -3,7 +3,7 @@ import type { QueueAccess } from '../queue/access.js';
 import { blobKey } from '../queue/jobs.js';
 import { blobJobId } from '../queue/keys.js';
 import type { PayloadStore } from '../queue/payload/payloadStore.js';
-import type { RouteState } from '../queue/routeOrder.js';
+import type { RouteState } from '../queue/routeState.js';
 import type { BatchStore } from './batchStore.js';
 import type { Spool } from './spool/spool.js';
 

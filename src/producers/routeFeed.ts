@@ -7,9 +7,10 @@ import type { FerryConfig, JournalConfig, RouteTarget } from '../config/model.js
 import type { QueueAccess } from '../queue/access.js';
 import type { BatchJob } from '../queue/jobs.js';
 import type { PayloadStore } from '../queue/payload/payloadStore.js';
-import { LEASE_MS, type RouteState } from '../queue/routeOrder.js';
+import { LEASE_MS } from '../queue/routeOrder.js';
+import type { RouteState } from '../queue/routeState.js';
 import { wakeHead } from '../queue/wake.js';
-import { agrees, chainsAgree, confirmedBefore, placeOf } from './agreement.js';
+import { agrees, chainsAgree, confirmedBefore, openingOf, placeOf } from './agreement.js';
 import type { BatchStore, StoredBatch } from './batchStore.js';
 import { finishSkips } from './giveUp.js';
 import { Placing } from './placing.js';
@@ -202,78 +203,46 @@ export class RouteFeed {
   }
 
   async #open(state: RouteState | null): Promise<void> {
-    const { spool, access } = this.#p;
-    const mark = this.#mark();
-    const facts = await access.scripts.ready();
+    const { spool, access, formerStreams } = this.#p;
+    const { runId } = await access.scripts.ready();
     this.#openFor = null;
-
-    if (state !== null && state.stream !== spool.stream && mark.generation === 0) {
+    const known = { openedOnce: this.#openedOnce, formerStreams };
+    const opening = openingOf(spool, this.#mark(), state, runId, known);
+    if (opening === 'contested') throw contested(this.route);
+    if (state !== null && opening === 'resume') return this.#resume(state, runId);
+    if (opening === 'jumped') return this.#reset(state, runId, 0);
+    if (state !== null && opening === 'foreign') {
       if (await this.#leftToDrain(state)) return;
-      await this.#audit('foreign-stream', {
-        foreign: state.stream,
-        head: state.head,
-        tail: state.tail,
-      });
-      return this.#reset(state, facts.runId, LEASE_MS);
+      const { stream: foreign, head, tail } = state;
+      await this.#audit('foreign-stream', { foreign, head, tail });
     }
-    const contested =
-      state !== null &&
-      state.stream !== spool.stream &&
-      this.#openedOnce &&
-      !this.#p.formerStreams.has(state.stream);
-    if (contested) {
-      throw new FerryError('ROUTE_CONTESTED', `another producer took over route ${this.route}`, {
-        kind: 'redis',
-        hint: 'two producers have a journal of this name in one Redis: rename one, or give it another redis prefix',
-        context: { route: this.route },
-      });
-    }
-    if (state !== null && state.stream === spool.stream) {
-      const ahead =
-        state.generation > mark.generation ||
-        state.tail > spool.lastSequence ||
-        state.head > spool.lastSequence + 1;
-      if (ahead) {
-        // The state directory is older than what Redis has seen: the numbers prove nothing.
-        await this.#audit('new-stream', {
-          head: state.head,
-          tail: state.tail,
-          last: spool.lastSequence,
-        });
-        this.#p.log.error(
-          { route: this.route },
-          'Redis is ahead of the spool: the state directory was restored from an older copy; the journal goes on as a new stream',
-        );
-        await this.#newStream();
-        return this.#reset(state, facts.runId, LEASE_MS);
-      }
-      const behind = state.head < placeOf(mark).acked + 1 || state.tail < mark.accepted;
-      if (!behind && state.generation === mark.generation) {
-        return this.#resume(state, facts.runId);
-      }
-      // A replay jumps, and Redis has lost nothing: it knows every lease.
-      if (state.generation < mark.generation && state.run === facts.runId) {
-        return this.#reset(state, facts.runId, 0);
-      }
-    }
+    if (state !== null && opening === 'ahead') await this.#leaveOlderSpool(state);
     // A worker with the older configuration may have begun a moment ago: its lease is waited out.
-    const renamed = state === null && (await this.#takeOverFormerNames());
-    if (renamed) return this.#reset(null, facts.runId, LEASE_MS);
-    if (state === null && mark.generation === 0) return this.#reset(null, facts.runId, 0);
-    const movedOn = state !== null && this.#p.formerStreams.has(state.stream);
-    if (!movedOn && (state !== null || mark.accepted > placeOf(mark).acked)) {
-      await this.#audit('redis-loss', {
-        acked: placeOf(mark).acked,
-        accepted: mark.accepted,
-        head: state?.head ?? null,
-        tail: state?.tail ?? null,
-      });
-      this.#p.log.warn(
-        { route: this.route, from: placeOf(mark).acked + 1 },
-        'Redis lost this route; everything since the last recorded ack is sent again, in order',
-      );
-    }
-    await this.#reset(state, facts.runId, LEASE_MS);
+    const isRenamed = state === null && (await this.#takeOverFormerNames());
+    if (opening === 'first' && !isRenamed) return this.#reset(null, runId, 0);
+    if (opening === 'lost' && !isRenamed) await this.#sayLost(state);
+    await this.#reset(state, runId, LEASE_MS);
+  }
+
+  /** The state directory is older than what Redis has seen. */
+  async #leaveOlderSpool({ head, tail }: RouteState): Promise<void> {
+    await this.#audit('new-stream', { head, tail, last: this.#p.spool.lastSequence });
+    this.#p.log.error(
+      { route: this.route },
+      'Redis is ahead of the spool: the state directory was restored from an older copy; the journal goes on as a new stream',
+    );
+    await this.#newStream();
+  }
+
+  async #sayLost(state: RouteState | null): Promise<void> {
+    const mark = this.#mark();
+    const { acked } = placeOf(mark);
+    const { head = null, tail = null } = state ?? {};
+    await this.#audit('redis-loss', { acked, accepted: mark.accepted, head, tail });
+    this.#p.log.warn(
+      { route: this.route, from: acked + 1 },
+      'Redis lost this route; everything since the last recorded ack is sent again, in order',
+    );
   }
 
   /**
@@ -537,4 +506,12 @@ export class RouteFeed {
   ): Promise<void> {
     await audit(this.#p.config.stateDir, { event, route: this.route, detail });
   }
+}
+
+function contested(route: string): FerryError {
+  return new FerryError('ROUTE_CONTESTED', `another producer took over route ${route}`, {
+    kind: 'redis',
+    hint: 'two producers have a journal of this name in one Redis: rename one, or give it another redis prefix',
+    context: { route },
+  });
 }

@@ -1,7 +1,31 @@
-import { beginChain, type Chain, chainText, parseChain } from '../common/chain.js';
+import { beginChain, type Chain, chainText } from '../common/chain.js';
 import { type BatchJob, type BlobJob, type BlobSent, blobKey, blobSentOf } from './jobs.js';
 import type { Keys } from './keys.js';
+import type {
+  AcceptAnswer,
+  AckAnswer,
+  BeginAnswer,
+  BeginBlobAnswer,
+  FailAnswer,
+  Failure,
+  OpenAnswer,
+  OpenRequest,
+  SkipAnswer,
+} from './routeAnswers.js';
+import {
+  type BlobStates,
+  chainOf,
+  parseState,
+  type RouteError,
+  type RouteState,
+} from './routeState.js';
 import type { ScriptConnection } from './scriptConnection.js';
+
+/**
+ * How long a sender may be silent before another takes over. Too short: a paused process causes
+ * a needless repeat. Too long: a route waits that long after a worker was killed.
+ */
+export const LEASE_MS = 15_000;
 
 /**
  * The order of a route, decided by our scripts in Redis.
@@ -15,154 +39,6 @@ import type { ScriptConnection } from './scriptConnection.js';
  * an open route passes, and only while nobody else holds the lease. Every answer is spelled out
  * in the header of its script.
  */
-
-/**
- * How long a sender may be silent before another takes over. Too short: a paused process causes
- * a needless repeat. Too long: a route waits that long after a worker was killed.
- */
-export const LEASE_MS = 15_000;
-
-export type Answer<Name extends string, Fields = unknown> = { is: Name } & Fields;
-
-export type OpenAnswer =
-  | Answer<'open', { head: number; tail: number }>
-  | Answer<'differs', { stream: string; generation: string }>;
-
-export type AcceptAnswer =
-  | Answer<'accepted' | 'duplicate', { head: number }>
-  | Answer<'closed' | 'foreign' | 'conflict'>
-  | Answer<'gap', { tail: number }>;
-
-export type BeginAnswer =
-  | Answer<
-      'go',
-      {
-        epoch: number;
-        previous: number;
-        attempts: number;
-        /** The batch confirmed last, when it must be confirmed once more before this one. */
-        repeat: { job: BatchJob; previous: number } | null;
-        /** Of what is confirmed on the route; null: a version without chains had it in between. */
-        chain: Chain | null;
-      }
-    >
-  | Answer<'closed' | 'stale' | 'delivered' | 'park'>
-  | Answer<'wait', { ms: number }>;
-
-export type FailAnswer =
-  | Answer<'retry', { attempts: number; intervalMs: number }>
-  | Answer<'blocked', { attempts: number }>
-  | Answer<'stale'>;
-
-export type AckAnswer =
-  | Answer<'acked', { head: number; tail: number; blobs: string[] }>
-  | Answer<'stale', { head: number }>;
-
-export type SkipAnswer =
-  | Answer<
-      'skipped',
-      {
-        head: number;
-        tail: number;
-        /** It was confirmed before Redis heard of this. */
-        confirmed: boolean;
-        blobs: string[];
-      }
-    >
-  | Answer<'wait', { ms: number }>
-  | Answer<'behind', { head: number }>
-  | Answer<'stale'>;
-
-export type BeginBlobAnswer =
-  | Answer<'go', { intervalMs: number }>
-  | Answer<'closed' | 'stale' | 'delivered' | 'park'>
-  | Answer<'wait', { ms: number }>;
-
-export interface OpenRequest {
-  route: string;
-  stream: string;
-  generation: number;
-  /**
-   * Before the first begin: a lease from before a loss of Redis may still be alive. One that Redis
-   * knows of is waited for in any case.
-   */
-  waitMs: number;
-  intervalMs: number;
-  /** 0: for ever. */
-  maxAttempts: number;
-  paused?: boolean;
-  /**
-   * Of what the spool knows to be confirmed, through `previous`. Default: one that covers nothing.
-   * Null: it is not to be chained on.
-   */
-  chain?: Chain | null;
-  /** Absent: the route must be just as described (resume). */
-  reset?: {
-    head: number;
-    /** Sequence last confirmed, 0 for none. */
-    previous: number;
-    /** That batch, when it is to be confirmed once more before the head, and what came before it. */
-    repeat?: { job: BatchJob; previous: number };
-  };
-}
-
-/** The failure of an attempt as Redis, status and dashboard show it. Never payload nor key. */
-export interface RouteError {
-  code: string;
-  message: string;
-  hint?: string;
-  /** Why a receiver of ours refused, for IDENTITY_REFUSED. */
-  reason?: string;
-  /** ms since the epoch */
-  at: number;
-}
-
-/** An attempt that was not confirmed, as `fail` records it. */
-export interface Failure {
-  error: RouteError;
-  /** The far side may have died applying the batch before: confirm that one once more first. */
-  resend: boolean;
-  /** It answered this batch, so it had ended the one before: never send that one again. */
-  echoed: boolean;
-  /** The destination failed; false: this worker could not even try. */
-  counted: boolean;
-  /** It failed after the commit byte: the next send may be a repeat. */
-  uncertain: boolean;
-}
-
-export interface BlobStates {
-  /** By blob key: the last version that was confirmed, and what was sent of it. */
-  confirmed: Map<string, { version: number; sent: BlobSent }>;
-  /** So many have an error, and none that was confirmed since. */
-  failing: number;
-}
-
-/** A route's hash, parsed. Fields as in `scripts/open.lua`. */
-export interface RouteState {
-  stream: string;
-  generation: number;
-  run: string;
-  /** That run may have lost its last writes when it ended, or have been left behind by another. */
-  mayLose: boolean;
-  head: number;
-  tail: number;
-  previous: number;
-  /** Who sends the head now; '' for nobody. */
-  holder: string;
-  /** How many sends there were. */
-  epoch: number;
-  sending: boolean;
-  paused: boolean;
-  blocked: number | null;
-  attempts: number;
-  error: RouteError | null;
-  batches: number;
-  bytes: number;
-  repeats: number;
-  /** Of what is confirmed, as its workers have chained it; null: not known. */
-  chain: Chain | null;
-}
-
 export class RouteOrder {
   readonly #scripts: ScriptConnection;
   readonly #keys: Keys;
@@ -478,37 +354,4 @@ export class RouteOrder {
     const answer = await this.#scripts.run(name, keys, args);
     return Array.isArray(answer) ? answer : [answer];
   }
-}
-
-/** @returns null for an empty hash: the route is unknown */
-export function parseState(hash: Record<string, string>): RouteState | null {
-  const { stream, error } = hash;
-  if (stream === undefined) return null;
-  const count = (field: string): number => Number(hash[field] ?? 0);
-  return {
-    stream,
-    generation: count('generation'),
-    run: hash['run'] ?? '',
-    mayLose: hash['mayLose'] !== '0',
-    head: count('head'),
-    tail: count('tail'),
-    previous: count('previous'),
-    holder: hash['holder'] ?? '',
-    epoch: count('epoch'),
-    sending: (hash['holder'] ?? '') !== '',
-    paused: hash['paused'] === '1',
-    blocked: hash['blocked'] ? Number(hash['blocked']) : null,
-    attempts: count('attempts'),
-    error: error ? (JSON.parse(error) as RouteError) : null,
-    batches: count('batches'),
-    bytes: count('bytes'),
-    repeats: count('repeats'),
-    chain: chainOf(hash['chain'] ?? '', count('previous')),
-  };
-}
-
-/** One that ends elsewhere was left behind by a version that does not know the field. */
-function chainOf(text: string, previous: number): Chain | null {
-  const chain = parseChain(text);
-  return chain?.through === previous ? chain : null;
 }

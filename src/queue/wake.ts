@@ -1,6 +1,7 @@
 import type { JobQueues } from './jobQueues.js';
 import { batchJobId } from './keys.js';
-import type { RouteOrder, SkipAnswer } from './routeOrder.js';
+import type { SkipAnswer } from './routeAnswers.js';
+import type { RouteOrder } from './routeOrder.js';
 
 /**
  * Wakes the head of a route. Part of correctness: a kill between "parked" and "looked again", or

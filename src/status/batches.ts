@@ -11,7 +11,7 @@ import { isLeftOut } from '../producers/spool/replayState.js';
 import { Spool } from '../producers/spool/spool.js';
 import type { RouteMark, SpoolView } from '../producers/spool/types.js';
 import { spoolDir } from '../producers/spoolFiles.js';
-import type { RouteState } from '../queue/routeOrder.js';
+import type { RouteState } from '../queue/routeState.js';
 import type { BatchState, BatchStatus } from './batchReport.js';
 import { type RedisView, viewRedis } from './redisView.js';
 import type { StatusReport } from './report.js';

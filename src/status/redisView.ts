@@ -7,7 +7,8 @@ import type { BatchJob } from '../queue/jobs.js';
 import { Keys } from '../queue/keys.js';
 import { type RedisMemory, readMemory } from '../queue/memory.js';
 import { patiently } from '../queue/patience.js';
-import { type RouteError, RouteOrder, type RouteState } from '../queue/routeOrder.js';
+import { RouteOrder } from '../queue/routeOrder.js';
+import type { RouteError, RouteState } from '../queue/routeState.js';
 import { ScriptConnection } from '../queue/scriptConnection.js';
 import type { StatusReport } from './report.js';
 

@@ -12,7 +12,7 @@ import { Spool } from '../producers/spool/spool.js';
 import type { RouteMark, SpoolView } from '../producers/spool/types.js';
 import { spoolDir, spooledJournals } from '../producers/spoolFiles.js';
 import type { QueueAccess } from '../queue/access.js';
-import type { RouteError, RouteState } from '../queue/routeOrder.js';
+import type { RouteError, RouteState } from '../queue/routeState.js';
 import { describeFull, waitsForMemory } from './memoryView.js';
 import { readReceiverStatus } from './receiverView.js';
 import { type RedisView, viewRedis, viewRedisThrough } from './redisView.js';

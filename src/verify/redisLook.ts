@@ -5,7 +5,8 @@ import { EMBEDDED_NOT_RUNNING, findRunningRedis } from '../queue/embedded/findRu
 import type { BatchJob } from '../queue/jobs.js';
 import { Keys } from '../queue/keys.js';
 import { patiently } from '../queue/patience.js';
-import { parseState, RouteOrder } from '../queue/routeOrder.js';
+import { RouteOrder } from '../queue/routeOrder.js';
+import { parseState } from '../queue/routeState.js';
 import { ScriptConnection } from '../queue/scriptConnection.js';
 import type { RouteInRedis } from './redisProof.js';
 

@@ -3,7 +3,7 @@ import { type Chain, extended } from '../common/chain.js';
 import { routeName } from '../common/identity.js';
 import type { RouteMark, SpoolView } from '../producers/spool/types.js';
 import type { BatchJob } from '../queue/jobs.js';
-import type { RouteState } from '../queue/routeOrder.js';
+import type { RouteState } from '../queue/routeState.js';
 import { readSpool } from './readSpool.js';
 
 /** A route as Redis holds it, at one moment. */

@@ -4,7 +4,8 @@ import type { DestinationConfig } from '../config/model.js';
 import { DelayedError, type Job, UnrecoverableError } from '../queue/bullmq.js';
 import { PARK_MS } from '../queue/jobQueues.js';
 import type { BatchJob } from '../queue/jobs.js';
-import { type BeginAnswer, LEASE_MS } from '../queue/routeOrder.js';
+import type { BeginAnswer } from '../queue/routeAnswers.js';
+import { LEASE_MS } from '../queue/routeOrder.js';
 import { promoteBlobs, promoteHead, wakeHead } from '../queue/wake.js';
 import {
   type ActivationParts,

@@ -3,7 +3,8 @@ import type { DestinationConfig } from '../config/model.js';
 import { DelayedError, type Job } from '../queue/bullmq.js';
 import { PARK_MS } from '../queue/jobQueues.js';
 import type { BlobJob } from '../queue/jobs.js';
-import { type BeginBlobAnswer, LEASE_MS } from '../queue/routeOrder.js';
+import type { BeginBlobAnswer } from '../queue/routeAnswers.js';
+import { LEASE_MS } from '../queue/routeOrder.js';
 import {
   type ActivationParts,
   CLOSED_PAUSE_MS,

@@ -1,6 +1,7 @@
 import { asError, FerryError } from '../common/errors.js';
 import type { WireErrorCode } from '../protocol/index.js';
-import type { Failure, RouteError } from '../queue/routeOrder.js';
+import type { Failure } from '../queue/routeAnswers.js';
+import type { RouteError } from '../queue/routeState.js';
 import { PAYLOAD_DAMAGED } from './provenPayload.js';
 
 /** Why an attempt ended without a confirmation, and so what becomes of the job. */

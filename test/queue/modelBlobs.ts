@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import type { BlobJob, BlobSent } from '../../src/queue/jobs.js';
 import { blobKey } from '../../src/queue/jobs.js';
-import { type BeginBlobAnswer, LEASE_MS, type RouteError } from '../../src/queue/routeOrder.js';
+import type { BeginBlobAnswer } from '../../src/queue/routeAnswers.js';
+import { LEASE_MS } from '../../src/queue/routeOrder.js';
+import type { RouteError } from '../../src/queue/routeState.js';
 import { batch, blob, openRoute, type QueueFixture, STREAM } from './helpers.js';
 
 const ROUTE = 'foo@replica';

@@ -1,16 +1,16 @@
 import assert from 'node:assert/strict';
 import { beginChain, type Chain } from '../../src/common/chain.js';
 import type { BatchJob } from '../../src/queue/jobs.js';
-import {
-  type AcceptAnswer,
-  type AckAnswer,
-  type FailAnswer,
-  type Failure,
-  LEASE_MS,
-  type OpenAnswer,
-  type OpenRequest,
-  type SkipAnswer,
-} from '../../src/queue/routeOrder.js';
+import type {
+  AcceptAnswer,
+  AckAnswer,
+  FailAnswer,
+  Failure,
+  OpenAnswer,
+  OpenRequest,
+  SkipAnswer,
+} from '../../src/queue/routeAnswers.js';
+import { LEASE_MS } from '../../src/queue/routeOrder.js';
 
 /** `wait` without its time, which depends on the machine. */
 export type ModelBeginAnswer =

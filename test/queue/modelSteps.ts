@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { beginChain, type Chain, chainText, extended } from '../../src/common/chain.js';
 import type { BatchJob } from '../../src/queue/jobs.js';
-import { type Failure, LEASE_MS } from '../../src/queue/routeOrder.js';
+import type { Failure } from '../../src/queue/routeAnswers.js';
+import { LEASE_MS } from '../../src/queue/routeOrder.js';
 import { batch, type QueueFixture, STREAM } from './helpers.js';
 import { OLDER_RUN, RouteModel, THIS_RUN, Wire } from './modelRoute.js';
 

@@ -4,7 +4,7 @@ import { FerryError } from '../../src/common/errors.js';
 import { connectionsSettled, send } from '../../src/protocol/index.js';
 import { DelayedError, type Job } from '../../src/queue/bullmq.js';
 import type { BatchJob } from '../../src/queue/jobs.js';
-import type { Answer } from '../../src/queue/routeOrder.js';
+import type { Answer } from '../../src/queue/routeAnswers.js';
 import { rightToSend } from '../../src/workers/activation.js';
 import { BatchProcessor } from '../../src/workers/batchProcessor.js';
 import { Lease } from '../../src/workers/lease.js';
