@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { crashPoint } from '../common/crashPoints.js';
-import { describe, systemCode } from '../common/errors.js';
+import { describe, FerryError, systemCode } from '../common/errors.js';
 import { routeName } from '../common/identity.js';
 import type { FerryConfig } from '../config/model.js';
 import { checkBlobPath } from '../protocol/index.js';
@@ -10,7 +10,7 @@ import { type BlobJob, blobKey } from '../queue/jobs.js';
 import { blobJobId } from '../queue/keys.js';
 import type { BlobStates } from '../queue/routeState.js';
 import { BlobDirectory } from './blobDirectory.js';
-import { BlobWindow } from './blobWindow.js';
+import { BlobWindow, blobsDue } from './blobWindow.js';
 import type { Spool } from './spool/spool.js';
 import type { PendingBlob } from './spool/types.js';
 
@@ -29,9 +29,12 @@ export interface BlobFeedParts {
   config: FerryConfig;
   journal: string;
   dir: string;
-  /** Between two looks at every link, and at the files of all that wait. */
+  /** Between two looks at every link, and at the files of all that have a job. */
   intervalMs: number;
-  /** Whether every change is told to `touched`; else each scan looks at all links. */
+  /**
+   * Whether every change is told to `touched`: links that wait are not read again then. Else each
+   * scan reads all links.
+   */
   isWatched: () => boolean;
   /** Some destination speaks the dialect of 2015, whose blob links have any name. */
   everyLink: boolean;
@@ -45,7 +48,7 @@ export interface BlobFeedParts {
 /**
  * The blobs of one journal: from a symlink in its blob directory to the link's end.
  *
- *     link seen --captured or journal empty--> pending (in the spool, a job per route)
+ *     link seen --captured or journal empty--> pending (in the spool; in its window a job per route)
  *     pending --each route confirmed--> noted --> link removed --> file compared with what was sent
  *        equal: done          changed: the link is made again, and the next version begins
  *
@@ -67,8 +70,8 @@ export class BlobFeed {
   #scanAllAt = 0;
   #lookForFilesAt = 0;
   #stepAt = 0;
-  /** Since the start, or since Redis lost something: a kill may have left jobs asleep. */
-  #isWoken = false;
+  /** Counts losses of Redis. */
+  #era = 0;
 
   constructor(parts: BlobFeedParts) {
     this.#p = parts;
@@ -79,7 +82,7 @@ export class BlobFeed {
   /** Redis lost something: jobs are added again (which changes nothing for those that are there). */
   forgetJobs(): void {
     for (const window of this.#windows.values()) window.clear();
-    this.#isWoken = false;
+    this.#era += 1;
     this.#stepAt = 0;
   }
 
@@ -126,7 +129,8 @@ export class BlobFeed {
     const now = performance.now();
     const fresh = new Set([...this.#touched, ...this.#untaken]);
     this.#touched.clear();
-    const isWatched = this.#p.isWatched();
+    // What was made anew before there was somebody to be told is found by the first look at all.
+    const isWatched = this.#p.isWatched() && this.#scanAllAt > 0;
     if (now < this.#scanAllAt && isWatched) return [...fresh];
     try {
       const all = await this.#dir.names();
@@ -166,59 +170,22 @@ export class BlobFeed {
   async step(): Promise<void> {
     // News that come from here on are for the next one.
     this.#stepAt = performance.now() + this.#p.intervalMs;
+    const era = this.#era;
+    await this.#dropDangling();
     const destinations = this.#destinations();
     const states = await this.#statesOf(destinations);
-    const { confirmations, complete, unfed } = this.#sort(destinations, states);
+    const pending = this.#p.spool.pendingBlobs();
+    const due = blobsDue(pending, destinations, this.#windows, states, (blob) => this.#keyOf(blob));
     await Promise.all(
-      confirmations.map(([{ link, version }, destination]) =>
-        this.#p.spool.recordBlobConfirmed(link, version, destination),
+      due.confirmed.map(([{ link, version }, to]) =>
+        this.#p.spool.recordBlobConfirmed(link, version, to),
       ),
     );
-    for (const [blob, to] of confirmations) this.#windows.get(to)?.delete(blob);
-    await this.#p.access.queues.addBlobs(unfed.map(([blob, to]) => this.#job(blob, to)));
-    for (const [blob, to] of unfed) this.#windows.get(to)?.add(blob);
-    if (complete.length > 0) await this.#finish(complete, states);
-    if (!this.#isWoken) await this.wake();
-    this.#isWoken = true;
-    await this.#dropDangling();
-  }
-
-  /**
-   * What is to be done about the blobs that wait, the oldest first, as far as the windows reach: of
-   * many thousands only those are looked at.
-   */
-  #sort(destinations: readonly string[], states: Map<string, BlobStates>) {
-    const confirmations: [PendingBlob, string][] = [];
-    const complete: PendingBlob[] = [];
-    const unfed: [PendingBlob, string][] = [];
-    const rooms = new Map<string, number>();
-    let unseen = 0;
-    for (const [to, window] of this.#windows) {
-      rooms.set(to, window.room(states.get(to)?.failing ?? 0));
-      unseen += window.size;
-    }
-    for (const blob of this.#p.spool.pendingBlobs()) {
-      if (unseen === 0 && [...rooms.values()].every((room) => room === 0)) break;
-      let open = 0;
-      for (const to of destinations) {
-        const window = this.#windows.get(to);
-        if (window?.hasLink(blob)) unseen -= 1;
-        if (blob.confirmedBy.includes(to)) continue;
-        const room = rooms.get(to) ?? 0;
-        const confirmed = states.get(to)?.confirmed.get(this.#keyOf(blob))?.version ?? 0;
-        if (confirmed >= blob.version) {
-          confirmations.push([blob, to]);
-          if (window?.hasLink(blob)) rooms.set(to, room + 1);
-          continue;
-        }
-        open += 1;
-        if (window === undefined || window.has(blob) || room === 0) continue;
-        unfed.push([blob, to]);
-        rooms.set(to, room - 1);
-      }
-      if (open === 0) complete.push(blob);
-    }
-    return { confirmations, complete, unfed };
+    for (const [blob, to] of due.confirmed) this.#windows.get(to)?.delete(blob);
+    // Of a former process some may be there, and asleep.
+    await this.#p.access.queues.wakeBlobs(due.unfed.map(([blob, to]) => this.#job(blob, to)));
+    if (era === this.#era) for (const [blob, to] of due.unfed) this.#windows.get(to)?.add(blob);
+    if (due.complete.length > 0) await this.#finish(due.complete, states);
   }
 
   /**
@@ -256,12 +223,12 @@ export class BlobFeed {
     const all = new Map<string, BlobStates>();
     for (const destination of destinations) {
       const route = routeName(this.#p.journal, destination);
-      all.set(destination, await this.#p.access.order.blobs(route, this.#p.spool.stream));
+      all.set(destination, await this.#p.access.order.blobStates(route, this.#p.spool.stream));
     }
     return all;
   }
 
-  /** Asked for in every step, of all that wait. */
+  /** Asked for in every step. */
   #keyOf(blob: PendingBlob): string {
     const known = this.#keys.get(blob);
     if (known !== undefined) return known;
@@ -334,7 +301,7 @@ export class BlobFeed {
     return true;
   }
 
-  /** Ends blobs whose file is gone, link and all, before somebody tries to send them: now and then. */
+  /** Ends blobs that have a job and whose file is gone, link and all: now and then. */
   async #dropDangling(): Promise<void> {
     const now = performance.now();
     if (now < this.#lookForFilesAt) return;
@@ -367,7 +334,7 @@ export class BlobFeed {
       await work();
       this.#complained.delete(link);
     } catch (error) {
-      if (systemCode(error) === undefined) throw error;
+      if (error instanceof FerryError || systemCode(error) === undefined) throw error;
       this.#complain(link, error);
     }
   }
@@ -384,8 +351,8 @@ export class BlobFeed {
   /** Their links are gone and every route has them: nothing about them is kept in Redis. */
   async #forget(blobs: readonly PendingBlob[]): Promise<void> {
     const links = blobs.map(({ link }) => link);
+    for (const window of this.#windows.values()) for (const blob of blobs) window.delete(blob);
     for (const destination of this.#destinations()) {
-      for (const blob of blobs) this.#windows.get(destination)?.delete(blob);
       await this.#p.access.order.forgetBlobs(routeName(this.#p.journal, destination), links);
     }
   }

@@ -67,7 +67,7 @@ export class JournalPipeline {
   #recovered = false;
   #orphansRetired = false;
   #capture: JournalCapture | null = null;
-  /** The feed of a large batch whose journal is still being truncated; never rejects. */
+  /** The feed of a large batch whose journal is still being truncated. */
   #feedingEarly: Promise<void> = Promise.resolve();
   #routes: RouteFeed[] = [];
   #blobs: BlobFeed | null = null;
@@ -271,6 +271,9 @@ export class JournalPipeline {
     if (outcome !== 'waits') await this.#blobs?.take(links, spool.lastSequence);
     if (outcome === 'captured') {
       this.#p.onActive();
+      const early = this.#feedingEarly;
+      this.#feedingEarly = Promise.resolve();
+      await early;
       await this.#feedRoutes();
       this.#again = true; // commits that came meanwhile
     }
@@ -317,13 +320,13 @@ export class JournalPipeline {
       const { mtimeMs } = await stat(this.journal.path);
       const quietIn = mtimeMs + flush.quietMs - Date.now();
       if (quietIn > 0) {
-        this.#lookIn(quietIn + 1);
+        this.#lookIn(quietIn);
         return 'waits';
       }
     }
     const capturing = this.#p.captures.run(() => capture.capture(this.#abort.signal));
     // One feed of a route at a time, whatever became of the capture.
-    const outcome = await capturing.finally(() => this.#feedingEarly);
+    const outcome = await capturing.finally(() => this.#feedingEarly.catch(() => undefined));
     if ('captured' in outcome) {
       this.#count(outcome.captured, outcome.lockHeldMs);
       this.#p.log.debug(
@@ -414,8 +417,8 @@ export class JournalPipeline {
         spoolBytesMax: journal.limits.spoolBytes,
         onNote: (note) => this.#sayNotes([note]),
         onSealed: () => {
-          // What comes of it is seen by the feed behind the capture.
-          this.#feedingEarly = this.#feedRoutes().catch(() => undefined);
+          this.#feedingEarly = this.#feedRoutes();
+          this.#feedingEarly.catch(() => undefined); // met behind the capture
         },
       });
       await settleRoutes(this.#p, spool);
@@ -486,7 +489,9 @@ export class JournalPipeline {
     }
   }
 
-  #lookIn(ms: number): void {
+  #lookIn(inMs: number): void {
+    // A timer that is asked for a fraction comes before it is over.
+    const ms = Math.ceil(inMs) + 1;
     const due = performance.now() + ms;
     if (this.#stopped || due >= this.#timerDue) return;
     clearTimeout(this.#timer);

@@ -63,10 +63,10 @@ export async function retireRoute(
   const jumped = mark?.replay != null && mark.generation !== state.generation;
   if (!jumped) await spool.recordAck(keptAs, state.head - 1);
   await removeJobs(parts, route, state);
-  for (const blob of spool.pendingBlobs()) {
-    const id = blobJobId(route, spool.stream, blobKey(blob.link), blob.version);
-    await access.queues.blobs.remove(id).catch(() => 0);
-  }
+  const blobs = [...spool.pendingBlobs()];
+  await access.queues.removeBlobs(
+    blobs.map(({ link, version }) => blobJobId(route, spool.stream, blobKey(link), version)),
+  );
   // Nothing is accepted any more: a later return of the route is not a loss.
   await spool.recordGeneration(keptAs, state.generation + 1);
   await access.order.forget(route);

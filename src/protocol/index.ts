@@ -2,6 +2,5 @@
 export { Connection, connectionsSettled, LINGER_MS } from './connection.js';
 export { type Body, checkBlobPath, plainRequest, requestHead } from './encode.js';
 export { addressOf, type Endpoint } from './endpoint.js';
-export type { WireErrorCode } from './errors.js';
 export { H2Client } from './h2/client.js';
 export { type SendRequest, type SendResult, send } from './send.js';

@@ -37,13 +37,14 @@ export async function sleepsOf(
   });
 }
 
-/** Mostly all are, and then one question is enough. */
+/** Mostly all are, or none, and then one question is enough. */
 async function areThere(
   client: RedisClient,
   queue: Queue,
   ids: readonly string[],
 ): Promise<boolean[]> {
   const keys = ids.map((id) => queue.toKey(id));
-  if ((await client.exists(...keys)) === ids.length) return ids.map(() => true);
+  const count = await client.exists(...keys);
+  if (count === 0 || count === ids.length) return ids.map(() => count > 0);
   return Promise.all(keys.map(async (key) => (await client.exists(key)) === 1));
 }

@@ -172,6 +172,14 @@ export class JobQueues {
     }
   }
 
+  /** The same for blobs, many of them under way at once. */
+  async removeBlobs(jobIds: readonly string[]): Promise<void> {
+    for (let at = 0; at < jobIds.length; at += JOBS_PER_CALL) {
+      const group = jobIds.slice(at, at + JOBS_PER_CALL);
+      await Promise.all(group.map((id) => this.blobs.remove(id).catch(() => 0)));
+    }
+  }
+
   async #promote(queue: Queue, jobId: string): Promise<PromoteOutcome> {
     try {
       await new Job(queue, 'job', {}, {}, jobId).promote();

@@ -1,4 +1,5 @@
 import { beginChain, type Chain, chainText } from '../common/chain.js';
+import { isOfDestination } from './destinationTrouble.js';
 import { type BatchJob, type BlobJob, type BlobSent, blobKey, blobSentOf } from './jobs.js';
 import type { Keys } from './keys.js';
 import type {
@@ -281,7 +282,7 @@ export class RouteOrder {
   }
 
   /** What became of the blobs of this route in this stream. */
-  async blobs(route: string, stream: string): Promise<BlobStates> {
+  async blobStates(route: string, stream: string): Promise<BlobStates> {
     const states: BlobStates = { confirmed: new Map(), failing: 0 };
     const hash = await this.#scripts.ask((redis) => redis.hgetall(this.#keys.blobs(route)));
     for (const [key, raw] of Object.entries(hash)) {
@@ -292,7 +293,7 @@ export class RouteOrder {
         error?: string;
       };
       if (state.stream !== stream) continue;
-      if (state.error !== undefined) states.failing += 1;
+      if (state.error !== undefined && !isOfDestination(codeOf(state.error))) states.failing += 1;
       if (state.sent === undefined) continue;
       states.confirmed.set(key, { version: state.version, sent: blobSentOf(state.sent) });
     }
@@ -354,4 +355,8 @@ export class RouteOrder {
     const answer = await this.#scripts.run(name, keys, args);
     return Array.isArray(answer) ? answer : [answer];
   }
+}
+
+function codeOf(error: string): string {
+  return (JSON.parse(error) as RouteError).code;
 }

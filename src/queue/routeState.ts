@@ -41,7 +41,7 @@ export interface RouteState {
 export interface BlobStates {
   /** By blob key: the last version that was confirmed, and what was sent of it. */
   confirmed: Map<string, { version: number; sent: BlobSent }>;
-  /** So many have an error, and none that was confirmed since. */
+  /** So many have an error of their own, and not one that all of the destination would have. */
   failing: number;
 }
 

@@ -122,6 +122,7 @@ export class BatchProcessor {
       }
       const unused = go.repeat === null ? ahead : null;
       await delivery.sendBatch(destination, batch, go.previous, rights, unused);
+      place.reached();
       place.leave();
       crashPoint('worker.confirmed');
       const chain = go.chain && extended(go.chain, batch.sequence, batch.sha256);
@@ -190,7 +191,7 @@ export class BatchProcessor {
       case 'failed':
         break;
     }
-    if (end.unreached) place.unreached();
+    if (end.isAway) place.unreached();
     this.#p.meter.attemptFailed(batch.route, end.failure.error.code);
     // An answer to the repeat says nothing of the head, and not that the repeat was applied.
     const failure = repeating ? { ...end.failure, echoed: false, resend: true } : end.failure;

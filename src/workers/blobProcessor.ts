@@ -83,6 +83,7 @@ export class BlobProcessor {
     try {
       const rights = { mayConfirm: () => lease.isValid(), signal: lease.signal };
       const sent = await this.#p.delivery.sendBlob(destination, blob, rights, ahead);
+      place.reached();
       place.leave();
       crashPoint('blob.confirmed');
       await tellRedis(this.#p.stop, () => this.#p.order.endBlob(blob, holder, { confirm: sent }));
@@ -125,7 +126,7 @@ export class BlobProcessor {
     const blob = job.data;
     const end = attemptEnd(error, this.#p.stop.stopping);
     if (end.is === 'redis-away') throw error;
-    if (end.is === 'failed' && end.unreached) place.unreached();
+    if (end.is === 'failed' && end.isAway) place.unreached();
     const failed = end.is === 'failed' ? end.failure.error : null;
     if (failed !== null) this.#p.meter.attemptFailed(blob.route, failed.code);
     await this.#p.order.endBlob(blob, holder, { release: failed });

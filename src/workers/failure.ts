@@ -1,5 +1,5 @@
 import { asError, FerryError } from '../common/errors.js';
-import type { WireErrorCode } from '../protocol/index.js';
+import { isOfDestination } from '../queue/destinationTrouble.js';
 import type { Failure } from '../queue/routeAnswers.js';
 import type { RouteError } from '../queue/routeState.js';
 import { PAYLOAD_DAMAGED } from './provenPayload.js';
@@ -8,26 +8,15 @@ import { PAYLOAD_DAMAGED } from './provenPayload.js';
 export type AttemptEnd =
   /**
    * The destination's doing, or our set-up's: recorded, retried at the route's interval.
-   * `unreached`: there was no connection, so others to that destination would not get one either.
+   * `isAway`: others to that destination would not get through either.
    */
-  | { is: 'failed'; failure: Failure; unreached: boolean }
+  | { is: 'failed'; failure: Failure; isAway: boolean }
   /** The right to send was lost: another worker goes on, nothing is recorded. */
   | { is: 'lost' }
   /** This process stops: the job is free for others at once. */
   | { is: 'stopped' }
   /** Redis is away: nothing is known, BullMQ tries again. */
   | { is: 'redis-away' };
-
-/** No connection came about, whatever was to be sent over it. */
-const UNREACHED: ReadonlySet<string> = new Set<WireErrorCode>([
-  'CONNECTION_REFUSED',
-  'HOST_UNKNOWN',
-  'HOST_UNREACHABLE',
-  'TIMEOUT_CONNECT',
-  'TLS_FAILED',
-  'CERTIFICATE_INVALID',
-  'HTTP2_NOT_OFFERED',
-]);
 
 /** Sorts the error of an attempt; never looks at its text. */
 export function attemptEnd(error: unknown, stopping: boolean): AttemptEnd {
@@ -50,7 +39,7 @@ export function attemptEnd(error: unknown, stopping: boolean): AttemptEnd {
   const echoed = e instanceof FerryError && e.context['echoed'] === true;
   return {
     is: 'failed',
-    unreached: e instanceof FerryError && UNREACHED.has(e.code),
+    isAway: e instanceof FerryError && isOfDestination(e.code),
     failure: {
       error: routeError(e),
       counted: (fromDestination && !turnedAway) || damaged,

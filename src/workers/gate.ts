@@ -10,10 +10,10 @@ const RETURN_MIN_MS = 100;
 const RETURN_MAX_MS = 30_000;
 
 /**
- * So long blobs keep away from a destination that could not be reached. One that is down does not
- * come up within it, and thousands of blobs would each try for themselves once per interval.
+ * So long blobs keep away from a destination that is away: thousands of them would each try for
+ * themselves once per interval. Longer: one that came back waits for that.
  */
-const UNREACHED_MS = 1_000;
+const AWAY_MS = 1_000;
 
 /** Those of which a gate knows that they sleep; what is more comes back by itself. */
 const SLEEPERS_MAX = 10_000;
@@ -22,14 +22,16 @@ const CALLED_MAX_MS = 1_000;
 
 export type Entrance =
   | { entered: true; place: Place }
-  /** Too many wait already, or the destination is not to be reached: come back after `ms`. */
+  /** Too many wait already, or the destination is away: come back after `ms`. */
   | { entered: false; ms: number };
 
 /** A place among the connections to a destination. */
 export interface Place {
   /** Gives it back: the connection is over. Once is enough. */
   leave(): void;
-  /** The destination could not be reached. To be said before leaving. */
+  /** It was confirmed: the destination is there. To be said before leaving, as the other. */
+  reached(): void;
+  /** The destination is away, as far as this attempt can say. */
   unreached(): void;
 }
 
@@ -46,7 +48,7 @@ export type Call = (lane: Lane, jobId: string) => Promise<unknown>;
  *
  *     enter --place--> inside --leave--> gone, and a waiter goes inside
  *           --waiters full--> turned away, sleeps --a waiter went inside--> called --> enter
- *           --unreached, a blob-->                --its time is over------> enter
+ *           --away, a blob-------->                --its time is over------> enter
  *
  * The queue is one line for all destinations. So a backlog for one is taken out of it and put to
  * sleep as fast as it comes; and it is called back as fast as places become free, because its
@@ -66,7 +68,8 @@ export class DestinationGate {
   /** Those who were called and have not come yet: since when, `performance.now()`. */
   readonly #called: Record<Lane, Map<string, number>> = { batch: new Map(), blob: new Map() };
   /** Until then blobs are turned away, `performance.now()`. */
-  #unreachedUntil = 0;
+  #awayUntil = 0;
+  #reachedAt = Number.NEGATIVE_INFINITY;
   /** When the last job that was turned away is to come back. */
   #lastReturnAt = 0;
 
@@ -86,19 +89,20 @@ export class DestinationGate {
   async enter(lane: Lane, jobId: string): Promise<Entrance> {
     this.#called[lane].delete(jobId);
     this.#sleepers[lane].delete(jobId);
-    if (this.#isShut(lane)) return { entered: false, ms: this.#turnAway() };
-    if (this.#inside >= this.#connections) {
-      const waiters = this.#waiters[lane];
-      const waits = waiters.length < this.#waitersMax;
-      const entered = waits && (await new Promise<boolean>((resolve) => waiters.push(resolve)));
-      if (!entered) return { entered: false, ms: this.#turnAway() };
-    } else {
+    if (this.#isShut(lane)) return { entered: false, ms: this.#turnAway(this.#awayUntil) };
+    if (this.#inside < this.#connections) {
       this.#inside += 1;
+      return { entered: true, place: this.#place() };
     }
-    return { entered: true, place: this.#place() };
+    const waiters = this.#waiters[lane];
+    if (waiters.length >= this.#waitersMax) return { entered: false, ms: this.#turnAway() };
+    const inside = await new Promise<boolean>((resolve) => waiters.push(resolve));
+    if (inside) return { entered: true, place: this.#place() };
+    return { entered: false, ms: this.#turnAway(this.#awayUntil) };
   }
 
   #place(): Place {
+    const enteredAt = performance.now();
     let left = false;
     return {
       leave: () => {
@@ -110,8 +114,14 @@ export class DestinationGate {
         this.#callSleepers('batch');
         this.#callSleepers('blob');
       },
+      reached: () => {
+        this.#reachedAt = performance.now();
+        this.#awayUntil = 0;
+      },
       unreached: () => {
-        this.#unreachedUntil = performance.now() + UNREACHED_MS;
+        // Somebody got through meanwhile: it was this one connection, and no more.
+        if (enteredAt <= this.#reachedAt) return;
+        this.#awayUntil = performance.now() + AWAY_MS;
         for (const sendAway of this.#waiters.blob.splice(0)) sendAway(false);
       },
     };
@@ -119,7 +129,7 @@ export class DestinationGate {
 
   /** Batches try all the same: each is its route's only one, and counts its attempts. */
   #isShut(lane: Lane): boolean {
-    return lane === 'blob' && performance.now() < this.#unreachedUntil;
+    return lane === 'blob' && performance.now() < this.#awayUntil;
   }
 
   /** It was turned away, and its sleep has begun. */
@@ -146,10 +156,15 @@ export class DestinationGate {
     }
   }
 
-  /** Spreads those who return, so that thousands of them are a trickle and not a storm. */
-  #turnAway(): number {
+  /**
+   * Spreads those who return, so that thousands of them are a trickle and not a storm.
+   *
+   * @param notBefore `performance.now()`
+   */
+  #turnAway(notBefore = 0): number {
     const now = performance.now();
-    const earliest = Math.max(now + RETURN_MIN_MS, this.#lastReturnAt + RETURN_APART_MS);
+    const free = Math.max(now + RETURN_MIN_MS, notBefore);
+    const earliest = Math.max(free, this.#lastReturnAt + RETURN_APART_MS);
     this.#lastReturnAt = Math.min(earliest, now + RETURN_MAX_MS);
     return Math.round(this.#lastReturnAt - now);
   }

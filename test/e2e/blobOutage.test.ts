@@ -10,15 +10,15 @@ import { ARRIVAL_MS, announceBlob, Site, Writer } from './site.js';
 
 failOnLeaks();
 
-/** More than have a job in Redis at a time. */
+/** More than a window of them. */
 const BLOBS = 1_200;
 /** Of a few who try for all; each for itself would be a thousand a second. */
 const KNOCKS = 17;
-/** Four connections at a time, each second. */
+/** At most four a second, one for each of the destination's connections. */
 const KNOCKS_TAKE_MS = 2_000;
 
 describe('many blobs of a destination that is away', () => {
-  it('do not all knock for themselves, and arrive when it is back, behind their batch', async (t) => {
+  it('do not all knock for themselves, and arrive when it is back', async (t) => {
     const site = await Site.make();
     const away = createServer((socket) => socket.destroy());
     const end = closer(away);
@@ -39,7 +39,6 @@ describe('many blobs of a destination that is away', () => {
     await until('they knock', () => knocks.length >= KNOCKS, ARRIVAL_MS);
     const tookMs = (knocks[KNOCKS - 1] ?? 0) - (knocks[0] ?? 0);
     assert.ok(tookMs >= KNOCKS_TAKE_MS, `${KNOCKS} connections within ${tookMs} ms`);
-    // A batch is not kept away by them, and is none of those that wait.
     const writer = new Writer(site.path('fifo/foo'));
     await writer.commit();
     await end();

@@ -433,16 +433,20 @@ describe('the scripts of a route', () => {
       assert.equal(await order.endBlob(blob(1), 'w1', { confirm: sent }), true);
       assert.equal((await order.beginBlob(blob(1), 'b', 'w2')).is, 'delivered');
       assert.equal((await order.beginBlob(blob(2), 'b2', 'w2')).is, 'go');
-      const states = await order.blobs('foo@replica', STREAM);
+      const states = await order.blobStates('foo@replica', STREAM);
       assert.deepEqual([...states.confirmed.values()], [{ version: 1, sent }]);
       assert.equal(states.failing, 0);
-      const error = { code: 'CONNECTION_REFUSED', message: 'no', at: 1 };
+      const away = { code: 'CONNECTION_REFUSED', message: 'no', at: 1 };
+      assert.equal(await order.endBlob(blob(2), 'w2', { release: away }), true);
+      assert.equal((await order.blobStates('foo@replica', STREAM)).failing, 0);
+      assert.equal((await order.beginBlob(blob(2), 'b2', 'w2')).is, 'go');
+      const error = { code: 'BLOB_NOT_A_FILE', message: 'no', at: 1 };
       assert.equal(await order.endBlob(blob(2), 'w2', { release: error }), true);
-      assert.equal((await order.blobs('foo@replica', STREAM)).failing, 1);
-      assert.equal((await order.blobs('foo@replica', 'b'.repeat(32))).failing, 0);
+      assert.equal((await order.blobStates('foo@replica', STREAM)).failing, 1);
+      assert.equal((await order.blobStates('foo@replica', 'b'.repeat(32))).failing, 0);
       assert.equal((await order.beginBlob(blob(2), 'b2', 'w3')).is, 'go');
       assert.equal(await order.endBlob(blob(2), 'w3', { confirm: sent }), true);
-      assert.equal((await order.blobs('foo@replica', STREAM)).failing, 0);
+      assert.equal((await order.blobStates('foo@replica', STREAM)).failing, 0);
     });
 
     it('wait for the batch before, and know a foreign stream', async () => {

@@ -6,7 +6,11 @@ import type { Place } from '../../src/workers/gate.js';
 import { WorkerStop } from '../../src/workers/workerStop.js';
 
 /** A place at a gate that nobody looks at. */
-export const ANY_PLACE: Place = { leave: () => undefined, unreached: () => undefined };
+export const ANY_PLACE: Place = {
+  leave: () => undefined,
+  reached: () => undefined,
+  unreached: () => undefined,
+};
 
 /** What a processor works with, of which a test gives as much of Redis and of sending as it needs. */
 export function activationParts(parts: { order: object; delivery: object }): ActivationParts {

@@ -164,8 +164,13 @@ describe('the gate of a destination', () => {
     for (const id of ['w1', 'w2', 'w3']) gate.sleeps('blob', id);
     failing.place.leave();
     other.place.leave();
-    assert.equal((await batch).entered, true);
-    assert.equal((await gate.enter('blob', 'late')).entered, false);
+    const handedOver = await batch;
+    assert.ok(handedOver.entered);
+    const free = await gate.enter('batch', 'free');
+    assert.ok(free.entered, 'batches try all the same');
+    free.place.leave();
+    const late = await gate.enter('blob', 'late');
+    assert.ok(!late.entered && late.ms >= 1_000, 'and does not come back before');
     gate.sleeps('blob', 'late');
     assert.deepEqual(called, [], 'nobody is called to a destination that is away');
     now += 1_001;
@@ -175,6 +180,31 @@ describe('the gate of a destination', () => {
     assert.deepEqual(called, []);
     again.place.leave();
     assert.deepEqual(called, ['w1', 'w2', 'w3', 'late']);
+  });
+
+  it('is not shut by one connection that failed while others got through', async (t) => {
+    let now = 0;
+    t.mock.method(performance, 'now', () => now);
+    const gate = gateOf(2);
+    const unlucky = await gate.enter('blob', 'unlucky');
+    const lucky = await gate.enter('batch', 'lucky');
+    assert.ok(unlucky.entered && lucky.entered);
+    now += 5;
+    lucky.place.reached();
+    lucky.place.leave();
+    unlucky.place.unreached();
+    unlucky.place.leave();
+    now += 5;
+    const next = await gate.enter('blob', 'next');
+    assert.ok(next.entered);
+    next.place.unreached();
+    next.place.leave();
+    assert.equal((await gate.enter('blob', 'shut out')).entered, false);
+    const batch = await gate.enter('batch', 'batch');
+    assert.ok(batch.entered);
+    batch.place.reached();
+    batch.place.leave();
+    assert.equal((await gate.enter('blob', 'let in')).entered, true);
   });
 
   it('calls at once who begins to sleep when all the others have left', async () => {
