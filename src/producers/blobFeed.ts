@@ -183,7 +183,7 @@ export class BlobFeed {
     );
     for (const [blob, to] of due.confirmed) this.#windows.get(to)?.delete(blob);
     // Of a former process some may be there, and asleep.
-    await this.#p.access.queues.wakeBlobs(due.unfed.map(([blob, to]) => this.#job(blob, to)));
+    await this.#wake(due.unfed);
     if (era === this.#era) for (const [blob, to] of due.unfed) this.#windows.get(to)?.add(blob);
     if (due.complete.length > 0) await this.#finish(due.complete, states);
   }
@@ -198,14 +198,31 @@ export class BlobFeed {
       const state = await this.#p.access.order.state(routeName(this.#p.journal, destination));
       if (state !== null && !state.paused) heads.set(destination, state.head);
     }
-    const due: BlobJob[] = [];
+    const due: [PendingBlob, string][] = [];
     for (const blob of this.#p.spool.pendingBlobs()) {
       for (const [to, head] of heads) {
         const isFed = this.#windows.get(to)?.has(blob);
-        if (isFed && head > blob.afterSequence) due.push(this.#job(blob, to));
+        if (isFed && head > blob.afterSequence) due.push([blob, to]);
       }
     }
-    await this.#p.access.queues.wakeBlobs(due);
+    await this.#wake(due);
+  }
+
+  /**
+   * A job that is over runs again only if it came to nothing. Otherwise its blob might be forgotten
+   * in Redis by the time it runs, and would be sent once more.
+   */
+  async #wake(blobs: readonly [PendingBlob, string][]): Promise<void> {
+    const { queues } = this.#p.access;
+    const over = await queues.wakeBlobs(blobs.map(([blob, to]) => this.#job(blob, to)));
+    if (over.length === 0) return;
+    const states = await this.#statesOf([...new Set(over.map((job) => job.destination))]);
+    const owed = over.filter(({ destination, link, version }) => {
+      const confirmed = states.get(destination)?.confirmed.get(blobKey(link))?.version ?? 0;
+      // Looked at behind the states: what is forgotten there was done here before.
+      return confirmed < version && this.#p.spool.pendingBlob(link)?.version === version;
+    });
+    await queues.rerunBlobs(owed);
   }
 
   get pending(): boolean {

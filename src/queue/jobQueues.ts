@@ -124,36 +124,47 @@ export class JobQueues {
    */
   async wakeBatch(job: BatchJob): Promise<void> {
     const id = batchJobId(job.route, job.generation, job.sequence);
-    const missing = await this.#wake(this.batches, [id]);
-    if (missing.length > 0) await this.addBatch(job, false);
+    const { missing, completed } = await this.#wake(this.batches, [id]);
+    if (missing.size > 0) await this.addBatch(job, false);
+    if (completed.size > 0) await rerun(this.batches, id, 'completed');
   }
 
-  /** The same for blobs whose batches are confirmed, many of them in one round trip. */
-  async wakeBlobs(jobs: readonly BlobJob[]): Promise<void> {
+  /**
+   * The same for blobs whose batches are confirmed, many of them in one round trip.
+   *
+   * @returns those whose jobs are over: whoever asks knows whether they were confirmed
+   */
+  async wakeBlobs(jobs: readonly BlobJob[]): Promise<BlobJob[]> {
+    const over: BlobJob[] = [];
     for (let at = 0; at < jobs.length; at += JOBS_PER_CALL) {
-      const byId = new Map(
-        jobs.slice(at, at + JOBS_PER_CALL).map((job) => [idOfBlob(job), job] as const),
-      );
-      const missing = new Set(await this.#wake(this.blobs, [...byId.keys()]));
-      if (missing.size === 0) continue;
-      await this.addBlobs([...byId].flatMap(([id, job]) => (missing.has(id) ? [job] : [])));
+      const group = jobs.slice(at, at + JOBS_PER_CALL);
+      const { missing, completed } = await this.#wake(this.blobs, group.map(idOfBlob));
+      const ofIds = (ids: ReadonlySet<string>) => group.filter((job) => ids.has(idOfBlob(job)));
+      if (missing.size > 0) await this.addBlobs(ofIds(missing));
+      if (completed.size > 0) over.push(...ofIds(completed));
     }
+    return over;
   }
 
-  /** Wakes those that are there and would sleep on. @returns those that are not there */
-  async #wake(queue: Queue, ids: readonly string[]): Promise<string[]> {
+  /** Runs jobs of blobs again that are over. */
+  async rerunBlobs(jobs: readonly BlobJob[]): Promise<void> {
+    for (const job of jobs) await rerun(this.blobs, idOfBlob(job), 'completed');
+  }
+
+  /** Wakes those that would sleep on, except what is not there, and what is completed. */
+  async #wake(
+    queue: Queue,
+    ids: readonly string[],
+  ): Promise<Record<'missing' | 'completed', Set<string>>> {
     const sleeps = await sleepsOf(this.#client, queue, ids, PARKED_BEYOND_MS);
-    const missing: string[] = [];
+    const found = { missing: new Set<string>(), completed: new Set<string>() };
     for (const [index, id] of ids.entries()) {
       const sleep = sleeps[index];
-      if (sleep === 'missing') missing.push(id);
+      if (sleep === 'missing' || sleep === 'completed') found[sleep].add(id);
       else if (sleep === 'parked') await this.#promote(queue, id);
-      else if (sleep === 'failed' || sleep === 'completed') {
-        const found = await queue.getJob(id);
-        await found?.retry(sleep).catch(() => undefined); // somebody else woke it meanwhile
-      }
+      else if (sleep === 'failed') await rerun(queue, id, sleep);
     }
-    return missing;
+    return found;
   }
 
   /**
@@ -198,4 +209,9 @@ export class JobQueues {
 
 function idOfBlob({ route, stream, link, version }: BlobJob): string {
   return blobJobId(route, stream, blobKey(link), version);
+}
+
+async function rerun(queue: Queue, id: string, from: 'failed' | 'completed'): Promise<void> {
+  const found = await queue.getJob(id);
+  await found?.retry(from).catch(() => undefined); // somebody else woke it meanwhile
 }

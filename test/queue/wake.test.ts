@@ -95,7 +95,7 @@ describe('blobs whose batch is confirmed', () => {
 
   beforeEach(() => q.redis.flushAll());
 
-  it('are woken in bulk: what is gone comes back, what sleeps for ever or is over runs', async () => {
+  it('are woken in bulk: what is gone comes back, what sleeps for ever runs, what is over is told', async () => {
     await q.queues.addBlobs(many);
     const over = await end('completed');
     const failed = await end('failed');
@@ -120,12 +120,15 @@ describe('blobs whose batch is confirmed', () => {
       'unknown',
     ]);
 
-    await q.queues.wakeBlobs(many);
+    const ended = await q.queues.wakeBlobs(many);
+    assert.deepEqual(ended, [many[over]]);
+    assert.equal(await stateOfBlob(over), 'completed');
+    await q.queues.rerunBlobs(ended);
     assert.equal(await stateOfBlob(retried), 'delayed', 'it comes back by itself');
     for (const n of [over, failed, parked, gone, waiting]) {
       assert.equal(await stateOfBlob(n), 'waiting', `blob ${n + 1}`);
     }
     assert.equal(await q.queues.blobs.getWaitingCount(), many.length - 1);
-    await q.queues.wakeBlobs([]);
+    assert.deepEqual(await q.queues.wakeBlobs([]), []);
   });
 });
