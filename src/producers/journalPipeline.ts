@@ -67,8 +67,6 @@ export class JournalPipeline {
   #recovered = false;
   #orphansRetired = false;
   #capture: JournalCapture | null = null;
-  /** The feed of a large batch whose journal is still being truncated. */
-  #feedingEarly: Promise<void> = Promise.resolve();
   #routes: RouteFeed[] = [];
   #blobs: BlobFeed | null = null;
   #archive: Archive | null = null;
@@ -271,10 +269,7 @@ export class JournalPipeline {
     if (outcome !== 'waits') await this.#blobs?.take(links, spool.lastSequence);
     if (outcome === 'captured') {
       this.#p.onActive();
-      const early = this.#feedingEarly;
-      this.#feedingEarly = Promise.resolve();
-      await early;
-      await this.#feedRoutes();
+      for (const route of this.#routes) if (route.hasRoom) await route.feed();
       this.#again = true; // commits that came meanwhile
     }
     if (this.#routes.some((route) => route.waitsForMemory)) {
@@ -302,10 +297,6 @@ export class JournalPipeline {
     }
   }
 
-  async #feedRoutes(): Promise<void> {
-    for (const route of this.#routes) if (route.hasRoom) await route.feed();
-  }
-
   /**
    * `waits`: bytes stay in the journal for now. A journal whose routes all have something waiting
    * gathers commits until it is worth a batch.
@@ -324,9 +315,7 @@ export class JournalPipeline {
         return 'waits';
       }
     }
-    const capturing = this.#p.captures.run(() => capture.capture(this.#abort.signal));
-    // One feed of a route at a time, whatever became of the capture.
-    const outcome = await capturing.finally(() => this.#feedingEarly.catch(() => undefined));
+    const outcome = await this.#p.captures.run(() => capture.capture(this.#abort.signal));
     if ('captured' in outcome) {
       this.#count(outcome.captured, outcome.lockHeldMs);
       this.#p.log.debug(
@@ -416,10 +405,6 @@ export class JournalPipeline {
         trimAboveBytes: journal.flush.trimAboveBytes,
         spoolBytesMax: journal.limits.spoolBytes,
         onNote: (note) => this.#sayNotes([note]),
-        onSealed: () => {
-          this.#feedingEarly = this.#feedRoutes();
-          this.#feedingEarly.catch(() => undefined); // met behind the capture
-        },
       });
       await settleRoutes(this.#p, spool);
       const store = new BatchStore(spool, config.stateDir);

@@ -54,8 +54,6 @@ export interface JournalCaptureOptions {
   settleAfterMs?: number;
   /** Trouble in the background (settling); not called for what an outcome or error says. */
   onNote?: (note: CaptureNote) => void;
-  /** A large batch is in the spool and may go, while its journal is still being truncated. */
-  onSealed?: () => void;
 }
 
 /** Longer: more payload kept for comparison; shorter: more flushes on the writer's disk. */
@@ -89,7 +87,6 @@ export class JournalCapture {
   readonly #limits: { spoolBytes: number; diskFloorBytes: number };
   readonly #settleAfterMs: number;
   readonly #onNote: (note: CaptureNote) => void;
-  readonly #onSealed: (() => void) | undefined;
   #unclear = true;
   #last: Promise<unknown> = Promise.resolve();
   #settleTimer: NodeJS.Timeout | undefined;
@@ -109,7 +106,6 @@ export class JournalCapture {
     };
     this.#settleAfterMs = options.settleAfterMs ?? SETTLE_AFTER_MS;
     this.#onNote = options.onNote ?? (() => undefined);
-    this.#onSealed = options.onSealed;
   }
 
   /**
@@ -278,15 +274,7 @@ export class JournalCapture {
           return { again: 'grown' };
         }
         owned = null;
-        const hold = {
-          spool: this.#spool,
-          journal,
-          close,
-          path: this.path,
-          lock,
-          notes,
-          onSealed: this.#onSealed,
-        };
+        const hold = { spool: this.#spool, journal, close, path: this.path, lock, notes };
         const { batch, lockHeldMs } = await sealAndTruncate(hold, {
           size,
           part,

@@ -28,8 +28,6 @@ export interface Hold {
   path: string;
   lock: HeldLock;
   notes: CaptureNote[];
-  /** See `JournalCaptureOptions`. */
-  onSealed?: (() => void) | undefined;
 }
 
 export interface SealPlan {
@@ -70,13 +68,7 @@ export async function sealAndTruncate(
       }
       size = now;
     }
-    const cutting = journal.truncate(0);
-    if (sealed.bytes > INLINE_MAX_BYTES) {
-      // The seal is the commit point: what takes long to be cut out is on its way meanwhile.
-      spool.publish();
-      hold.onSealed?.();
-    }
-    await cutting;
+    await journal.truncate(0);
     crashPoint('capture.truncated');
     await markTruncated(hold, sealed.sequence);
     crashPoint('capture.marked');
