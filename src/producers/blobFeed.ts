@@ -7,7 +7,6 @@ import type { FerryConfig } from '../config/model.js';
 import { checkBlobPath } from '../protocol/index.js';
 import type { QueueAccess } from '../queue/access.js';
 import { type BlobJob, blobKey } from '../queue/jobs.js';
-import { blobJobId } from '../queue/keys.js';
 import type { BlobStates } from '../queue/routeState.js';
 import { BlobDirectory } from './blobDirectory.js';
 import { BlobWindow, blobsDue } from './blobWindow.js';
@@ -290,7 +289,7 @@ export class BlobFeed {
 
   async #end(blob: PendingBlob, states: Map<string, BlobStates>): Promise<void> {
     const { spool, log, journal } = this.#p;
-    const key = blobKey(blob.link);
+    const key = this.#keyOf(blob);
     const sent = this.#destinations().map((to) => states.get(to)?.confirmed.get(key)?.sent ?? null);
     // Another text by now: a new blob under this name, which the next scan takes.
     const text = await this.#dir.textOf(blob.link);
@@ -339,8 +338,7 @@ export class BlobFeed {
     await this.#p.spool.recordBlobDone(blob.link, blob.version);
     for (const destination of this.#destinations()) {
       const route = routeName(this.#p.journal, destination);
-      const id = blobJobId(route, this.#p.spool.stream, blobKey(blob.link), blob.version);
-      await this.#p.access.queues.blobs.remove(id).catch(() => 0);
+      await this.#p.access.queues.removeBlobs(route, this.#p.spool.stream, [blob]);
     }
     await this.#forget([blob]);
   }

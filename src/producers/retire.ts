@@ -1,7 +1,5 @@
 import { routeName } from '../common/identity.js';
 import type { QueueAccess } from '../queue/access.js';
-import { blobKey } from '../queue/jobs.js';
-import { blobJobId } from '../queue/keys.js';
 import type { PayloadStore } from '../queue/payload/payloadStore.js';
 import type { RouteState } from '../queue/routeState.js';
 import type { BatchStore } from './batchStore.js';
@@ -63,10 +61,7 @@ export async function retireRoute(
   const jumped = mark?.replay != null && mark.generation !== state.generation;
   if (!jumped) await spool.recordAck(keptAs, state.head - 1);
   await removeJobs(parts, route, state);
-  const blobs = [...spool.pendingBlobs()];
-  await access.queues.removeBlobs(
-    blobs.map(({ link, version }) => blobJobId(route, spool.stream, blobKey(link), version)),
-  );
+  await access.queues.removeBlobs(route, spool.stream, spool.pendingBlobs());
   // Nothing is accepted any more: a later return of the route is not a loss.
   await spool.recordGeneration(keptAs, state.generation + 1);
   await access.order.forget(route);

@@ -184,9 +184,16 @@ export class JobQueues {
   }
 
   /** The same for blobs, many of them under way at once. */
-  async removeBlobs(jobIds: readonly string[]): Promise<void> {
-    for (let at = 0; at < jobIds.length; at += JOBS_PER_CALL) {
-      const group = jobIds.slice(at, at + JOBS_PER_CALL);
+  async removeBlobs(
+    route: string,
+    stream: string,
+    blobs: Iterable<Pick<BlobJob, 'link' | 'version'>>,
+  ): Promise<void> {
+    const ids = Array.from(blobs, ({ link, version }) =>
+      idOfBlob({ route, stream, link, version }),
+    );
+    for (let at = 0; at < ids.length; at += JOBS_PER_CALL) {
+      const group = ids.slice(at, at + JOBS_PER_CALL);
       await Promise.all(group.map((id) => this.blobs.remove(id).catch(() => 0)));
     }
   }
@@ -207,7 +214,12 @@ export class JobQueues {
   }
 }
 
-function idOfBlob({ route, stream, link, version }: BlobJob): string {
+function idOfBlob({
+  route,
+  stream,
+  link,
+  version,
+}: Pick<BlobJob, 'route' | 'stream' | 'link' | 'version'>): string {
   return blobJobId(route, stream, blobKey(link), version);
 }
 
