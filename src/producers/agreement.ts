@@ -26,16 +26,12 @@ export function placeOf(mark: RouteMark): Place {
 }
 
 /** Whether Redis is no further back, and no further ahead, than the spool can explain. */
-export function agrees(
-  spool: SpoolView,
-  mark: RouteMark,
-  state: RouteState | null,
-): state is RouteState {
+export function agrees(spool: SpoolView, mark: RouteMark, state: RouteState): boolean {
   return (
-    state !== null &&
     state.stream === spool.stream &&
     state.generation === mark.generation &&
     state.head >= placeOf(mark).acked + 1 &&
+    state.head <= spool.lastSequence + 1 &&
     state.tail >= mark.accepted &&
     state.tail <= spool.lastSequence
   );
@@ -73,11 +69,11 @@ export function openingOf(
   runId: string,
   known: { openedOnce: boolean; formerStreams: ReadonlySet<string> },
 ): Opening {
-  const { acked } = placeOf(mark);
   if (state === null) {
     if (mark.generation === 0) return 'first';
-    return mark.accepted > acked ? 'lost' : 'gone';
+    return mark.accepted > placeOf(mark).acked ? 'lost' : 'gone';
   }
+  if (agrees(spool, mark, state)) return 'resume';
   const isLeft = known.formerStreams.has(state.stream);
   if (state.stream !== spool.stream) {
     if (mark.generation === 0) return 'foreign';
@@ -89,8 +85,6 @@ export function openingOf(
     state.tail > spool.lastSequence ||
     state.head > spool.lastSequence + 1;
   if (isAhead) return 'ahead';
-  const isBehind = state.head < acked + 1 || state.tail < mark.accepted;
-  if (!isBehind && state.generation === mark.generation) return 'resume';
   if (state.generation < mark.generation && state.run === runId) return 'jumped';
   return isLeft ? 'left' : 'lost';
 }

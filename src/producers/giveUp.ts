@@ -217,7 +217,7 @@ function mustBeBlocked(
     const next = `the route's next one is ${head}`;
     fail('SKIP_DELIVERED', `batch ${sequence} is delivered already`, `${next}; see ferry status`);
   }
-  if (!agrees(spool, mark, state)) throw unsure(route);
+  if (state === null || !agrees(spool, mark, state)) throw unsure(route);
   if (state.blocked === null) {
     fail(
       'SKIP_NOT_BLOCKED',

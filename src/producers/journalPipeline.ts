@@ -8,27 +8,25 @@ import type { JournalGauges } from '../common/role.js';
 import type { Semaphore } from '../common/semaphore.js';
 import { within } from '../common/within.js';
 import type { FerryConfig, JournalConfig } from '../config/model.js';
-import { takesEveryLink } from '../config/routes.js';
 import type { QueueAccess } from '../queue/access.js';
 import type { Ask, Done } from '../queue/asks.js';
 import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
 import type { TransferSubject } from '../queue/payload/transfer.js';
 import { redisFull } from '../queue/trouble.js';
-import { Archive } from './archive/archive.js';
-import { BatchStore } from './batchStore.js';
-import { BlobFeed } from './blobFeed.js';
-import { JournalCapture } from './capture/capture.js';
+import type { JournalCapture } from './capture/capture.js';
 import { journalSize } from './capture/journalFile.js';
 import type { CaptureNote, RecoveryOutcome } from './capture/outcomes.js';
 import { carryOut } from './carryOut.js';
+import { type OpenJournal, openJournal } from './openJournal.js';
 import { sourceOfBatch, sourceOfBlob } from './payloadSource.js';
+import { notNow, PendingAsks } from './pendingAsks.js';
 import { verifyReplay } from './replay.js';
-import { RouteFeed } from './routeFeed.js';
-import { retireOrphans, settleRoutes } from './settleRoutes.js';
+import type { RouteFeed } from './routeFeed.js';
+import { retireOrphans } from './settleRoutes.js';
 import type { SealLog } from './spool/sealLog.js';
-import { Spool } from './spool/spool.js';
 import type { SpoolBatch } from './spool/types.js';
 import { spoolDir } from './spoolFiles.js';
+import { StandingProblem } from './standingProblem.js';
 
 export interface PipelineParts {
   config: FerryConfig;
@@ -62,16 +60,11 @@ export interface PipelineParts {
 export class JournalPipeline {
   readonly journal: JournalConfig;
   readonly #p: PipelineParts;
-  #spool: Spool | null = null;
-  #store: BatchStore | null = null;
+  /** Null: its spool was not opened yet. */
+  #open: OpenJournal | null = null;
   #recovered = false;
   #orphansRetired = false;
-  #capture: JournalCapture | null = null;
-  #routes: RouteFeed[] = [];
-  #blobs: BlobFeed | null = null;
-  #archive: Archive | null = null;
-  /** What operators ask for, until a turn has carried it out. */
-  readonly #asks: PendingAsk[] = [];
+  readonly #asks = new PendingAsks();
   /** Resolves when its first turn has ended, well or not. */
   readonly firstTurn: Promise<void>;
   #firstTurnEnded: () => void = () => undefined;
@@ -83,9 +76,7 @@ export class JournalPipeline {
   readonly #abort = new AbortController();
   #timer: NodeJS.Timeout | undefined;
   #timerDue = Number.POSITIVE_INFINITY;
-  /** What this turn found wrong, and what was said last: a standing problem is said once. */
-  #problem = '';
-  #saidProblem = '';
+  readonly #problem = new StandingProblem();
 
   constructor(parts: PipelineParts) {
     this.#p = parts;
@@ -118,40 +109,45 @@ export class JournalPipeline {
 
   /** Something happened to this name in the blob directory. */
   blobTouched(name: string): void {
-    this.#blobs?.touched(name);
+    this.#open?.blobs?.touched(name);
     this.look('journal');
   }
 
   /** Some blob of the journal was confirmed, says Redis. */
   blobConfirmed(): void {
-    if (this.#blobs === null) return;
-    this.#blobs.hasNews();
-    this.#lookIn(this.#blobs.stepInMs);
+    const blobs = this.#open?.blobs;
+    if (blobs === undefined || blobs === null) return;
+    blobs.hasNews();
+    this.#lookIn(blobs.stepInMs);
   }
 
   /** Another Redis run, or news that Redis lost something. */
   redisChanged(): void {
     for (const route of this.#routes) route.close();
-    this.#blobs?.forgetJobs();
+    this.#open?.blobs?.forgetJobs();
     this.look('routes');
   }
 
   /** True while some route has not confirmed all that was captured. */
   get pending(): boolean {
-    return this.#routes.some((route) => !route.isIdle) || (this.#blobs?.pending ?? false);
+    return this.#routes.some((route) => !route.isIdle) || (this.#open?.blobs?.pending ?? false);
+  }
+
+  get #routes(): readonly RouteFeed[] {
+    return this.#open?.routes ?? [];
   }
 
   /** How the journal and its routes stand, from memory; null before its spool is open. */
   gauges(): JournalGauges | null {
-    const spool = this.#spool;
-    if (spool === null) return null;
+    if (this.#open === null) return null;
+    const { spool, archive, routes } = this.#open;
     return {
       journal: this.journal.name,
       spoolBytes: spool.bytesOnDisk,
       waitingBytes: spool.waitingBytes,
       limitBytes: this.journal.limits.spoolBytes,
-      archive: this.#archive?.gauge ?? null,
-      routes: this.#routes.map(({ route, destination, isBlocked, chainDiffers }) => ({
+      archive: archive?.gauge ?? null,
+      routes: routes.map(({ route, destination, isBlocked, chainDiffers }) => ({
         route,
         ...spool.waiting(destination),
         blocked: isBlocked,
@@ -162,13 +158,14 @@ export class JournalPipeline {
 
   /** Something in the archive may have become too old. */
   pruneArchive(): void {
-    this.#archive?.look();
+    this.#open?.archive?.look();
   }
 
   /** A head that sleeps although it ought to run, for whatever reason, wakes. */
   async wake(): Promise<void> {
     for (const route of this.#routes) if (route.isOpen && !route.isIdle) await route.wake();
-    if (this.#blobs?.pending) await this.#blobs.wake();
+    const blobs = this.#open?.blobs;
+    if (blobs?.pending) await blobs.wake();
   }
 
   /**
@@ -180,11 +177,12 @@ export class JournalPipeline {
   async carryOut(ask: Ask): Promise<Done> {
     if (ask.what !== 'replay' || ask.dry || ask.from === null) return this.#inTurn(ask);
     const plan = await this.#inTurn({ ...ask, dry: true });
-    const giveBack = this.#archive?.hold(ask.from);
+    const giveBack = this.#open?.archive?.hold(ask.from);
     try {
       const { config, access } = this.#p;
-      if (this.#spool === null || this.#store === null || !('from' in plan)) throw notNow(ask);
-      await verifyReplay({ config, access, spool: this.#spool, store: this.#store }, plan);
+      if (this.#open === null || !('from' in plan)) throw notNow(ask);
+      const { spool, store } = this.#open;
+      await verifyReplay({ config, access, spool, store }, plan);
       return await this.#inTurn(ask);
     } finally {
       giveBack?.();
@@ -192,19 +190,17 @@ export class JournalPipeline {
   }
 
   #inTurn(ask: Ask): Promise<Done> {
-    return new Promise((resolve, reject) => {
-      this.#asks.push({ ask, resolve, reject });
-      this.look('routes');
-    });
+    const done = this.#asks.add(ask);
+    this.look('routes');
+    return done;
   }
 
   /** Opens what a worker wants to read; a sentence when it is not there. */
   async openSubject(subject: TransferSubject): Promise<PayloadSource | string> {
-    const spool = this.#spool;
-    const store = this.#store;
-    if (spool === null || store === null || spool.stream !== subject.stream) {
+    if (this.#open === null || this.#open.spool.stream !== subject.stream) {
       return 'the stream is another one now';
     }
+    const { store } = this.#open;
     try {
       if (subject.kind === 'batch') return await sourceOfBatch(store, subject.sequence);
       const { blobsDir } = this.journal;
@@ -220,33 +216,33 @@ export class JournalPipeline {
     this.#abort.abort();
     clearTimeout(this.#timer);
     if (this.#turn !== null) await within(STOP_PATIENCE_MS, this.#turn);
-    await this.#capture?.close();
-    await this.#archive?.stop();
-    await this.#spool?.close();
+    await this.#open?.capture.close();
+    await this.#open?.archive?.stop();
+    await this.#open?.spool.close();
   }
 
   async #turns(): Promise<void> {
     do {
       this.#again = false;
-      this.#problem = '';
+      this.#problem.begin();
       try {
         await this.#oneTurn();
-        if (this.#problem === '') this.#saidProblem = '';
+        this.#problem.end();
       } catch (error) {
         this.#sayProblem(error);
-        for (const { reject } of this.#asks.splice(0)) reject(error);
+        this.#asks.refuse(error);
         this.#lookIn(this.journal.intervalMs);
       }
     } while (this.#again && !this.#stopped);
-    // One that came to nothing is not carried out behind the back of whoever asked.
-    for (const { ask, reject } of this.#asks.splice(0)) reject(notNow(ask));
+    this.#asks.refuse();
   }
 
   async #oneTurn(): Promise<void> {
     if (this.#stopped) return;
     const size = await this.#journalSize();
-    if (this.#spool === null && size === 0 && !(await this.#hasPast())) return;
-    const { spool, capture } = await this.#ready();
+    if (this.#open === null && size === 0 && !(await this.#hasPast())) return;
+    const open = await this.#ready();
+    const { spool, capture, blobs } = open;
     if (!this.#recovered) {
       // What is in the spool goes on its way even while the journal cannot be looked at.
       await this.#recover(capture).catch((error: unknown) => this.#sayProblem(error));
@@ -254,19 +250,19 @@ export class JournalPipeline {
     // Redis away: the journal is left alone, its writer's bytes are safest where they are.
     if (this.#p.access.scripts.facts === null) return;
 
-    await this.#retireOrphans(spool);
+    await this.#retireOrphans(open);
     if (this.#routesChanged || this.#routes.some((route) => !route.isOpen)) {
       // Before the questions: news that come meanwhile are for the next turn.
       this.#routesChanged = false;
       await this.#stepRoutes();
     }
-    if (this.#asks.length > 0) {
-      await this.#answerAsks(spool);
+    if (!this.#asks.isEmpty) {
+      await this.#answerAsks(open);
       await this.#stepRoutes();
     }
-    const links = (await this.#blobs?.scan()) ?? [];
+    const links = (await blobs?.scan()) ?? [];
     const outcome = await this.#captureIfDue(capture);
-    if (outcome !== 'waits') await this.#blobs?.take(links, spool.lastSequence);
+    if (outcome !== 'waits') await blobs?.take(links, spool.lastSequence);
     if (outcome === 'captured') {
       this.#p.onActive();
       for (const route of this.#routes) if (route.hasRoom) await route.feed();
@@ -275,10 +271,10 @@ export class JournalPipeline {
     if (this.#routes.some((route) => route.waitsForMemory)) {
       this.#sayProblem(redisFull('batches wait in the spool'));
     }
-    if (this.#blobs?.pending) {
+    if (blobs?.pending) {
       this.#p.onActive();
-      if (this.#blobs.stepInMs === 0) await this.#blobs.step();
-      this.#lookIn(this.#blobs.stepInMs);
+      if (blobs.stepInMs === 0) await blobs.step();
+      this.#lookIn(blobs.stepInMs);
     }
     if (this.#routes.some((route) => !route.isOpen)) this.#lookIn(RETRY_OPEN_MS);
     if (this.pending) {
@@ -372,7 +368,7 @@ export class JournalPipeline {
       const code = error instanceof FerryError ? error.code : '';
       // Neither holds up what is in the spool, nor blobs.
       if (code !== 'JOURNAL_MISSING' && code !== 'JOURNAL_NOT_A_FILE') throw error;
-      if (code === 'JOURNAL_NOT_A_FILE' || this.#spool !== null) this.#sayProblem(error);
+      if (code === 'JOURNAL_NOT_A_FILE' || this.#open !== null) this.#sayProblem(error);
       return 0;
     }
   }
@@ -384,94 +380,30 @@ export class JournalPipeline {
         () => true,
         () => false,
       );
-    if (await exists(this.#spoolDir())) return true;
+    if (await exists(spoolDir(this.#p.config.stateDir, this.journal.name))) return true;
     return this.journal.blobsDir !== null && (await exists(this.journal.blobsDir));
   }
 
-  #spoolDir(): string {
-    return spoolDir(this.#p.config.stateDir, this.journal.name);
-  }
-
-  async #ready(): Promise<{ spool: Spool; capture: JournalCapture }> {
-    if (this.#spool !== null && this.#capture !== null) {
-      return { spool: this.#spool, capture: this.#capture };
-    }
-    const { journal, config, access, payloads, bootId, seals, log } = this.#p;
-    const spool = await Spool.open(this.#spoolDir(), { journal: journal.name, bootId, seals });
-    try {
-      const capture = new JournalCapture({
-        spool,
-        path: journal.path,
-        trimAboveBytes: journal.flush.trimAboveBytes,
-        spoolBytesMax: journal.limits.spoolBytes,
-        onNote: (note) => this.#sayNotes([note]),
-      });
-      await settleRoutes(this.#p, spool);
-      const store = new BatchStore(spool, config.stateDir);
-      const archive =
-        config.archive.keepMs > 0 && config.archive.maxBytes > 0 ? config.archive : null;
-      await spool.recordArchiving(archive !== null);
-      const formerStreams = new Set<string>();
-      this.#routes = journal.to.map(
-        (target) =>
-          new RouteFeed({
-            config,
-            journal,
-            target,
-            spool,
-            store,
-            access,
-            payloads,
-            formerStreams,
-            log,
-            onReset: () => {
-              this.#blobs?.forgetJobs();
-            },
-          }),
-      );
-      if (journal.blobsDir !== null) {
-        this.#blobs = new BlobFeed({
-          config,
-          journal: journal.name,
-          dir: journal.blobsDir,
-          intervalMs: journal.intervalMs,
-          isWatched: () => this.blobsAreWatched(),
-          everyLink: takesEveryLink(journal, config.destinations),
-          wanted: new Set(journal.to.map(({ destination }) => destination)),
-          spool,
-          access,
-          log,
-        });
-      }
-      if (archive !== null) {
-        this.#archive = new Archive({ ...archive, spool, stateDir: config.stateDir, log });
-        this.#archive.look();
-      }
-      this.#spool = spool;
-      this.#store = store;
-      this.#capture = capture;
-      return { spool, capture };
-    } catch (error) {
-      await spool.close();
-      throw error;
-    }
+  async #ready(): Promise<OpenJournal> {
+    this.#open ??= await openJournal({
+      ...this.#p,
+      onNote: (note) => this.#sayNotes([note]),
+      blobsAreWatched: () => this.blobsAreWatched(),
+    });
+    return this.#open;
   }
 
   /** Once, with Redis there. */
-  async #retireOrphans(spool: Spool): Promise<void> {
+  async #retireOrphans({ spool, store, routes }: OpenJournal): Promise<void> {
     if (this.#orphansRetired) return;
-    const parts = { ...this.#p, spool, store: new BatchStore(spool, this.#p.config.stateDir) };
-    const fed = new Set(this.#routes.map(({ destination }) => destination));
-    await retireOrphans(parts, this.journal.name, fed);
+    const fed = new Set(routes.map(({ destination }) => destination));
+    await retireOrphans({ ...this.#p, spool, store }, this.journal.name, fed);
     this.#orphansRetired = true;
   }
 
-  async #answerAsks(spool: Spool): Promise<void> {
-    const parts = { ...this.#p, spool, store: new BatchStore(spool, this.#p.config.stateDir) };
-    for (const { ask, resolve, reject } of this.#asks.splice(0)) {
-      const { destination } = parseRouteName(ask.route);
-      await carryOut(parts, destination, ask).then(resolve, reject);
-    }
+  async #answerAsks({ spool, store }: OpenJournal): Promise<void> {
+    const parts = { ...this.#p, spool, store };
+    await this.#asks.carryOut((ask) => carryOut(parts, parseRouteName(ask.route).destination, ask));
   }
 
   #lookIn(inMs: number): void {
@@ -495,10 +427,8 @@ export class JournalPipeline {
 
   #sayProblem(error: unknown): void {
     if (this.#stopped) return;
-    const code = error instanceof FerryError ? error.code : asError(error).message;
-    this.#problem = code;
-    if (code === this.#saidProblem || code === 'REDIS_AWAY') return;
-    this.#saidProblem = code;
+    const code = this.#problem.note(error);
+    if (code === null) return;
     this.#p.log.error(
       { journal: this.journal.name, err: error },
       code === 'REDIS_FULL'
@@ -506,20 +436,6 @@ export class JournalPipeline {
         : 'the journal is left as it is; tried again at its interval',
     );
   }
-}
-
-function notNow({ what, route }: Ask): FerryError {
-  const code = what === 'skip' ? 'SKIP_UNSURE' : 'REPLAY_UNSURE';
-  return new FerryError(code, `the producer cannot look at ${route} now`, {
-    kind: 'storage',
-    hint: 'see its log: Redis may have gone away; then say it again',
-  });
-}
-
-interface PendingAsk {
-  ask: Ask;
-  resolve(done: Done): void;
-  reject(error: unknown): void;
 }
 
 /** What a recovery found, for the log: numbers, never bytes. */

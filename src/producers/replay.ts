@@ -67,7 +67,7 @@ export async function planReplay(
       'usage',
     );
   }
-  if (!agrees(spool, known, state)) throw unsure(route);
+  if (state === null || !agrees(spool, known, state)) throw unsure(route);
   // Those must not be sent once more because the spool has not heard of them.
   if (known.replay === null) await spool.recordAck(destination, state.head - 1);
   const mark = spool.route(destination) ?? known;
