@@ -12,8 +12,17 @@ import { ROOT } from './shared.mjs';
 
 const COMPILED = join(ROOT, 'dist/src');
 
-/** The commands, and each program that they start. */
-const PROGRAMS = ['cli/main.js', 'cli/doctorProgram.js', 'queue/embedded/keeper.js'];
+/** Each program that the commands start. */
+const PROGRAMS = ['cli/doctorProgram.js', 'queue/embedded/keeper.js'];
+
+/** The commands. */
+const COMMANDS = 'cli/main.js';
+
+/** The names that a module of CommonJS has. */
+const MODULE_NAMES = 'exports, require, module, __filename, __dirname';
+
+/** Strict as the modules are: what stands behind the first statement is no directive any more. */
+const HEAD = `"use strict"; const urlOfBundle = require('node:url').pathToFileURL(__filename).href;`;
 
 /** What stays outside: native code, and what is loaded seldom and reads files of its own package. */
 const EXTERNAL = [
@@ -34,8 +43,7 @@ const requiredPackages = {
   },
 };
 
-await build({
-  entryPoints: PROGRAMS.map((file) => join(COMPILED, file)),
+const options = {
   outdir: join(COMPILED, 'bundle'),
   entryNames: '[name]',
   outExtension: { '.js': '.cjs' },
@@ -46,14 +54,28 @@ await build({
   target: 'node20',
   sourcemap: true,
   sourcesContent: false,
+  // Names stay as they are, for stack traces. Without comments and blanks all is ASCII, too.
+  minifyWhitespace: true,
+  minifySyntax: true,
+  lineLimit: 160,
+  charset: 'ascii',
   external: EXTERNAL,
   define: { 'import.meta.url': 'urlOfBundle' },
-  // Strict as the modules are: what stands behind the first statement is no directive any more.
-  banner: {
-    js: `"use strict"; const urlOfBundle = require('node:url').pathToFileURL(__filename).href;`,
-  },
   plugins: [requiredPackages],
   logLevel: 'warning',
+};
+
+await build({
+  ...options,
+  entryPoints: PROGRAMS.map((file) => join(COMPILED, file)),
+  banner: { js: HEAD },
+});
+// A function, as Node makes one of each module: `bundle.cts` runs it as it is, without a copy.
+await build({
+  ...options,
+  entryPoints: [join(COMPILED, COMMANDS)],
+  banner: { js: `(function (${MODULE_NAMES}) {${HEAD}` },
+  footer: { js: '})' },
 });
 
 await createRequire(import.meta.url)(join(COMPILED, 'cli/bundle.cjs')).writeCache();
