@@ -36,8 +36,11 @@ export interface OpenFile {
     position: number,
   ): Promise<{ bytesWritten: number }>;
   writev(all: readonly Buffer[], position: number): Promise<{ bytesWritten: number }>;
-  /** @param size default 0 */
-  truncate(size?: number): Promise<void>;
+  /**
+   * @param size default 0
+   * @param was its size, where the caller has just seen it; default: it is looked at
+   */
+  truncate(size?: number, was?: number): Promise<void>;
   sync(): Promise<void>;
   datasync(): Promise<void>;
   stat(): Promise<Stats>;
@@ -147,10 +150,11 @@ class QuickFile implements OpenFile {
     return { bytesWritten };
   }
 
-  async truncate(size = 0): Promise<void> {
+  async truncate(size = 0, was?: number): Promise<void> {
     const { fd } = this;
+    const isLarge = () => (was ?? fstatSync(fd).size) > SMALL_FILE_BYTES;
     await this.#haste.run(
-      () => (fstatSync(fd).size > SMALL_FILE_BYTES ? cut(fd, size) : ftruncateSync(fd, size)),
+      () => (isLarge() ? cut(fd, size) : ftruncateSync(fd, size)),
       () => cut(fd, size),
     );
   }

@@ -239,8 +239,7 @@ export class JournalPipeline {
 
   async #oneTurn(): Promise<void> {
     if (this.#stopped) return;
-    const size = await this.#journalSize();
-    if (this.#open === null && size === 0 && !(await this.#hasPast())) return;
+    if (this.#open === null && !(await this.#hasAnything())) return;
     const open = await this.#ready();
     const { spool, capture, blobs } = open;
     if (!this.#recovered) {
@@ -311,7 +310,7 @@ export class JournalPipeline {
         return 'waits';
       }
     }
-    const outcome = await this.#p.captures.run(() => capture.capture(this.#abort.signal));
+    const outcome = await this.#p.captures.run(() => capture.capture(this.#abort.signal, size));
     if ('captured' in outcome) {
       this.#count(outcome.captured, outcome.lockHeldMs);
       this.#p.log.debug(
@@ -374,7 +373,8 @@ export class JournalPipeline {
   }
 
   /** An empty journal without spool and without blob links costs nothing but this look. */
-  async #hasPast(): Promise<boolean> {
+  async #hasAnything(): Promise<boolean> {
+    if ((await this.#journalSize()) > 0) return true;
     const exists = (path: string): Promise<boolean> =>
       stat(path).then(
         () => true,

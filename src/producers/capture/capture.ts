@@ -120,14 +120,16 @@ export class JournalCapture {
   /**
    * Captures all that stands in the journal as one batch.
    *
+   * @param seen bytes of it that the caller has just seen there; default: it is looked at
+   *
    * Throws JOURNAL_MISSING, _NOT_WRITABLE, _NOT_READABLE, _NOT_A_FILE, _NOT_LOCKABLE, _UNSTABLE,
    * _SHRUNK, _WRITTEN_WITHOUT_LOCK, _CHANGED_WHILE_TRIMMED, SPOOL_WRITE_FAILED, or the signal's
    * reason. Nothing is lost by any of them, and every one may be tried again.
    */
-  capture(signal?: AbortSignal): Promise<CaptureOutcome> {
+  capture(signal?: AbortSignal, seen?: number): Promise<CaptureOutcome> {
     return this.#oneAtATime(async () => {
       try {
-        return await this.#capture(signal);
+        return await this.#capture(signal, seen);
       } catch (error) {
         // Whether a seal came before the fault does not matter: the recovery finds out.
         this.#unclear = true;
@@ -165,7 +167,7 @@ export class JournalCapture {
     return outcome;
   }
 
-  async #capture(signal?: AbortSignal): Promise<CaptureOutcome> {
+  async #capture(signal?: AbortSignal, seen?: number): Promise<CaptureOutcome> {
     const notes: CaptureNote[] = [];
     if (this.#unclear) {
       const outcome = await this.#recover(notes, signal);
@@ -174,7 +176,7 @@ export class JournalCapture {
       }
     }
     for (let restarts = 0; ; restarts += 1) {
-      const outcome = await this.#captureOnce(notes, signal);
+      const outcome = await this.#captureOnce(notes, signal, restarts === 0 ? seen : undefined);
       if (!('again' in outcome)) return outcome;
       if (outcome.again !== 'grown') {
         const why = `the journal was ${outcome.again} while it was being copied`;
@@ -184,8 +186,12 @@ export class JournalCapture {
     }
   }
 
-  async #captureOnce(notes: CaptureNote[], signal?: AbortSignal): Promise<CaptureOutcome | Again> {
-    const size = await journalSize(this.path);
+  async #captureOnce(
+    notes: CaptureNote[],
+    signal?: AbortSignal,
+    seen?: number,
+  ): Promise<CaptureOutcome | Again> {
+    const size = seen ?? (await journalSize(this.path));
     const trimmed = this.#spool.trimMark !== null;
     if (size === 0 && !trimmed) return { empty: true };
     const held = await heldFor(this.#spool, size, this.#limits);
@@ -266,7 +272,7 @@ export class JournalCapture {
         const stats = statOpened(journal.fd, this.path);
         const why = await this.#notTheSame(stats?.size, journal, part);
         if (why !== null) return { again: why };
-        const size = stats?.size ?? 0;
+        const { size, ino: inode } = stats ?? { size: 0, ino: 0 };
         if (size === 0) return { empty: true };
         const tail = size - (part?.copied ?? 0);
         if (mayGrow && tail > (part === null ? INLINE_MAX_BYTES : TAIL_MAX_BYTES)) {
@@ -277,6 +283,7 @@ export class JournalCapture {
         const hold = { spool: this.#spool, journal, close, path: this.path, lock, notes };
         const { batch, lockHeldMs } = await sealAndTruncate(hold, {
           size,
+          inode,
           part,
           base: 0,
           follows: 0,

@@ -66,13 +66,14 @@ async function underLock(hold: Hold, open: readonly SpoolBatch[]): Promise<Recov
     if (match.kind === 'leftover' && stats.size > match.length) {
       const { batch, lockHeldMs } = await sealAndTruncate(hold, {
         size: stats.size,
+        inode: stats.ino,
         part: null,
         base: match.length,
         follows: seal.sequence,
       });
       return { found: 'leftover', of: seal.sequence, captured: batch, lockHeldMs };
     }
-    await journal.truncate(0);
+    await journal.truncate(0, stats.size);
     await markTruncated(hold, spool.lastSequence);
     return {
       found: 'leftover',

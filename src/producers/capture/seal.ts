@@ -31,8 +31,9 @@ export interface Hold {
 }
 
 export interface SealPlan {
-  /** Size of the journal, seen under the lock. */
+  /** Size and inode of the journal, seen under the lock. */
   size: number;
+  inode: number;
   /** The copy so far; null: nothing is copied yet. Given over: closed here in any case. */
   part: PartFile | null;
   /** What lies below `base` is a leftover of batch `follows`. */
@@ -68,7 +69,7 @@ export async function sealAndTruncate(
       }
       size = now;
     }
-    await journal.truncate(0);
+    await journal.truncate(0, size);
     crashPoint('capture.truncated');
     await markTruncated(hold, sealed.sequence);
     crashPoint('capture.marked');
@@ -119,7 +120,7 @@ export async function dropPart(spool: Spool, part: PartFile): Promise<void> {
 
 async function sealRange(
   { spool, journal, path }: Hold,
-  { base, follows }: SealPlan,
+  { base, follows, inode }: SealPlan,
   copy: { part: PartFile | null },
   size: number,
 ): Promise<SpoolBatch> {
@@ -146,7 +147,7 @@ async function sealRange(
       createHash('sha256')
         .update(payload ?? '')
         .digest('hex'),
-    inode: fstatSync(journal.fd).ino,
+    inode,
     journalOffset: base,
     follows,
     trimmedBytes: part?.trimmed ?? 0,
