@@ -13,7 +13,7 @@ import type { Bench } from '../harness/lab.js';
 import { cpuSeconds, pssMb } from '../harness/usage.js';
 
 /** The start's work is over, and what it left in memory has been collected, after so long. */
-const SETTLE_MS = 15_000;
+const SETTLE_MS = 25_000;
 const WATCHED_MS = 30_000;
 
 /** Wanted: MB, percent of a core. */

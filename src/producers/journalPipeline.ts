@@ -62,6 +62,8 @@ export class JournalPipeline {
   readonly #p: PipelineParts;
   /** Null: its spool was not opened yet. */
   #open: OpenJournal | null = null;
+  /** A former process has left one: nobody else makes it while we are there. Null: not looked at. */
+  #hadSpool: boolean | null = null;
   #recovered = false;
   #orphansRetired = false;
   readonly #asks = new PendingAsks();
@@ -375,12 +377,8 @@ export class JournalPipeline {
   /** An empty journal without spool and without blob links costs nothing but this look. */
   async #hasAnything(): Promise<boolean> {
     if ((await this.#journalSize()) > 0) return true;
-    const exists = (path: string): Promise<boolean> =>
-      stat(path).then(
-        () => true,
-        () => false,
-      );
-    if (await exists(spoolDir(this.#p.config.stateDir, this.journal.name))) return true;
+    this.#hadSpool ??= await exists(spoolDir(this.#p.config.stateDir, this.journal.name));
+    if (this.#hadSpool) return true;
     return this.journal.blobsDir !== null && (await exists(this.journal.blobsDir));
   }
 
@@ -436,6 +434,13 @@ export class JournalPipeline {
         : 'the journal is left as it is; tried again at its interval',
     );
   }
+}
+
+function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** What a recovery found, for the log: numbers, never bytes. */
