@@ -6,20 +6,17 @@
  * to, makes the state durable, and only then deletes the others. An ack that a power cut takes
  * back therefore always finds its batch.
  */
-import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { crashPoint } from '../../common/crashPoints.js';
 import { FerryError, systemCode } from '../../common/errors.js';
 import { type FileSystem, nodeFileSystem } from '../../common/fileSystem.js';
 import { type OpenBatch, openSpoolBatch } from './batchReader.js';
+import { createSpool, newStreamId } from './create.js';
 import type { Fact } from './facts.js';
-import { writeAll } from './handles.js';
-import { batchName, type LoadedSpool, loadSpool, segmentName, spoolDamaged } from './load.js';
+import { batchName, type LoadedSpool, loadSpool, segmentName } from './load.js';
 import { SegmentLog } from './log.js';
-import { encodeRecord } from './record.js';
 import { endOf, missingSeals, type SpoolEnd } from './sealCopies.js';
 import type { SealLog } from './sealLog.js';
-import { SpoolState } from './state.js';
 import type { SealRequest, SpoolBatch, Verdict } from './types.js';
 import { SpoolSnapshot, StateView } from './view.js';
 
@@ -71,7 +68,7 @@ export class Spool extends StateView {
     const fileSystem = options.fileSystem ?? nodeFileSystem;
     const loaded =
       (await loadSpool(dir, { fileSystem, tolerant: false })) ??
-      (await create(dir, fileSystem, options.journal));
+      (await createSpool(dir, fileSystem, options.journal));
     if (loaded.state.journal !== options.journal) {
       throw new FerryError(
         'SPOOL_FOREIGN',
@@ -458,46 +455,8 @@ export class Spool extends StateView {
   }
 }
 
-export function newStreamId(): string {
-  return randomBytes(16).toString('hex');
-}
-
 function closedError(dir: string): FerryError {
   return new FerryError('SPOOL_CLOSED', `spool ${dir} is closed`, { kind: 'internal' });
-}
-
-/** The first segment, not synced: nothing depends on it before the first durable append. */
-async function create(dir: string, fileSystem: FileSystem, journal: string): Promise<LoadedSpool> {
-  await fileSystem.mkdir(dir, { recursive: true, mode: 0o700 });
-  for (const name of await fileSystem.readdir(dir)) {
-    if (!/^\d{10}\.(log|batch)$/.test(name)) continue;
-    // Only a first capture that never came to a seal leaves a copy without a log.
-    if (name !== segmentName(1) && name !== batchName(1)) {
-      throw spoolDamaged(dir, `it holds ${name} but no log`, { file: name });
-    }
-    await fileSystem.unlink(`${dir}/${name}`);
-  }
-  const state = new SpoolState();
-  state.journal = journal;
-  state.stream = newStreamId();
-  const record = encodeRecord(state.checkpoint(), null, 0);
-  const handle = await fileSystem.open(`${dir}/${segmentName(1)}`, 'wx', 0o600);
-  try {
-    await writeAll(handle, record, 0);
-  } finally {
-    await handle.close();
-  }
-  return {
-    state,
-    segment: 1,
-    end: record.length,
-    tornBytes: 0,
-    durableEnd: 0,
-    mustSync: false,
-    inlineBytes: 0,
-    files: new Map([[segmentName(1), record.length]]),
-    strays: [],
-  };
 }
 
 /** For good, before anything stands in its place: its end must not come back behind that. */
