@@ -54,11 +54,12 @@ const options = {
   target: 'node20',
   sourcemap: true,
   sourcesContent: false,
-  // Names stay as they are, for stack traces. Without comments and blanks all is ASCII, too.
+  // Names stay as they are, for stack traces. Without comments all is ASCII.
   minifyWhitespace: true,
   minifySyntax: true,
   lineLimit: 160,
   charset: 'ascii',
+  legalComments: 'external',
   external: EXTERNAL,
   define: { 'import.meta.url': 'urlOfBundle' },
   plugins: [requiredPackages],

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
-import { asError, FerryError } from '../common/errors.js';
+import { asError, FerryError, systemCode } from '../common/errors.js';
 import { parseRouteName } from '../common/identity.js';
 import type { Meter } from '../common/meter.js';
 import type { JournalGauges } from '../common/role.js';
@@ -13,6 +13,7 @@ import type { Ask, Done } from '../queue/asks.js';
 import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
 import type { TransferSubject } from '../queue/payload/transfer.js';
 import { redisFull } from '../queue/trouble.js';
+import { BatchStore } from './batchStore.js';
 import type { JournalCapture } from './capture/capture.js';
 import { journalSize } from './capture/journalFile.js';
 import type { CaptureNote, RecoveryOutcome } from './capture/outcomes.js';
@@ -62,7 +63,7 @@ export class JournalPipeline {
   readonly #p: PipelineParts;
   /** Null: its spool was not opened yet. */
   #open: OpenJournal | null = null;
-  /** A former process has left one: nobody else makes it while we are there. Null: not looked at. */
+  /** A former process has left a spool: nobody but we can make one now. Null: not looked at. */
   #hadSpool: boolean | null = null;
   #recovered = false;
   #orphansRetired = false;
@@ -229,7 +230,6 @@ export class JournalPipeline {
       this.#problem.begin();
       try {
         await this.#oneTurn();
-        this.#problem.end();
       } catch (error) {
         this.#sayProblem(error);
         this.#asks.refuse(error);
@@ -241,7 +241,7 @@ export class JournalPipeline {
 
   async #oneTurn(): Promise<void> {
     if (this.#stopped) return;
-    if (this.#open === null && !(await this.#hasAnything())) return;
+    if (this.#open === null && !(await this.#hasAnything())) return this.#problem.end();
     const open = await this.#ready();
     const { spool, capture, blobs } = open;
     if (!this.#recovered) {
@@ -282,6 +282,7 @@ export class JournalPipeline {
       this.#p.onActive();
       this.#lookIn(this.journal.intervalMs);
     }
+    this.#problem.end();
   }
 
   /** One that fails is tried again with the next turn, whatever that is for. */
@@ -399,7 +400,9 @@ export class JournalPipeline {
     this.#orphansRetired = true;
   }
 
-  async #answerAsks({ spool, store }: OpenJournal): Promise<void> {
+  async #answerAsks({ spool }: OpenJournal): Promise<void> {
+    // Of its own: the feeds' store remembers lines of the archive that may be pruned by now.
+    const store = new BatchStore(spool, this.#p.config.stateDir);
     const parts = { ...this.#p, spool, store };
     await this.#asks.carryOut((ask) => carryOut(parts, parseRouteName(ask.route).destination, ask));
   }
@@ -436,10 +439,11 @@ export class JournalPipeline {
   }
 }
 
+/** What cannot be looked at is there: whoever opens it says what is wrong. */
 function exists(path: string): Promise<boolean> {
   return stat(path).then(
     () => true,
-    () => false,
+    (error: unknown) => systemCode(error) !== 'ENOENT' && systemCode(error) !== 'ENOTDIR',
   );
 }
 

@@ -17,6 +17,12 @@ const ROUNDS_PER_STEP = 4;
 /** Batches that one step hands to Redis before it looks at its head again. */
 const FEED_AT_ONCE = 64;
 
+interface Accepted {
+  job: BatchJob;
+  /** It waits behind the head. */
+  parked: boolean;
+}
+
 /**
  * Brings one route of a journal from the spool into Redis, and its acks back.
  *
@@ -163,7 +169,7 @@ export class RouteFeed {
     this.#openFor = null;
     const opened = await opening();
     if (opened === null) return;
-    const { runId, head, tail } = opened;
+    const { runId, head, tail, resumed } = opened;
     this.#openFor = runId;
     this.#generation = this.#record.mark.generation;
     this.#queuedBytes.clear();
@@ -173,6 +179,7 @@ export class RouteFeed {
       this.#queuedBytes.set(seq, (await this.#p.store.batch(seq))?.bytes ?? 0);
     }
     await this.#record.recordAck(head - 1);
+    if (resumed) await this.wake();
   }
 
   /** Writes down in the spool how far the route has come, and what the operator said meanwhile. */
@@ -199,27 +206,13 @@ export class RouteFeed {
     for (;;) {
       // What was taken over may have ended a replay, or led to a batch that it leaves out.
       if (this.#record.mark.generation !== this.#generation) return false;
-      const fresh: { job: BatchJob; parked: boolean }[] = [];
-      while (fresh.length < FEED_AT_ONCE) {
-        const batch = await this.#next();
-        if (batch === undefined) break;
-        const job = await this.#placing.place(batch, {
-          generation: this.#record.mark.generation,
-          urgent: this.#tail < this.#head,
-        });
-        this.#waitsForMemory = job === null;
-        if (job === null) break;
-        crashPoint('feed.uploaded');
-        const answer = await access.order.accept(job);
-        if (answer.is !== 'accepted' && answer.is !== 'duplicate') {
-          if (answer.is === 'conflict') await this.#opening.newStream();
-          return false;
-        }
-        crashPoint('feed.accepted');
-        this.#tail = batch.sequence;
-        this.#queuedBytes.set(batch.sequence, batch.bytes);
-        fresh.push({ job, parked: answer.head !== batch.sequence });
-      }
+      const fresh: Accepted[] = [];
+      const stillOpen = await this.#accept(fresh).catch(async (error: unknown) => {
+        // Those before it would wait until somebody looks for lost jobs.
+        if (fresh.length > 0) await access.queues.addBatches(fresh);
+        throw error;
+      });
+      if (!stillOpen) return false;
       if (fresh.length === 0) return true;
       await access.queues.addBatches(fresh);
       crashPoint('feed.queued');
@@ -232,6 +225,36 @@ export class RouteFeed {
       if (head !== undefined) await access.queues.wakeBatch(head.job);
       await this.#takeOver(state);
     }
+  }
+
+  /**
+   * Has Redis accept what there is room for, one after the other.
+   *
+   * @param accepted they are added to it, so that none is forgotten when a later one fails
+   * @returns false when the route has to be opened anew
+   */
+  async #accept(accepted: Accepted[]): Promise<boolean> {
+    while (accepted.length < FEED_AT_ONCE) {
+      const batch = await this.#next();
+      if (batch === undefined) break;
+      const job = await this.#placing.place(batch, {
+        generation: this.#record.mark.generation,
+        urgent: this.#tail < this.#head,
+      });
+      this.#waitsForMemory = job === null;
+      if (job === null) break;
+      crashPoint('feed.uploaded');
+      const answer = await this.#p.access.order.accept(job);
+      if (answer.is !== 'accepted' && answer.is !== 'duplicate') {
+        if (answer.is === 'conflict') await this.#opening.newStream();
+        return false;
+      }
+      crashPoint('feed.accepted');
+      this.#tail = batch.sequence;
+      this.#queuedBytes.set(batch.sequence, batch.bytes);
+      accepted.push({ job, parked: answer.head !== batch.sequence });
+    }
+    return true;
   }
 
   /** The next batch that Redis is to have, if there is room for it. */

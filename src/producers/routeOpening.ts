@@ -38,6 +38,8 @@ export interface Opened {
   head: number;
   /** Last one that Redis has; `head` - 1: none. */
   tail: number;
+  /** It was there before: its head may sleep although it ought to run. */
+  resumed: boolean;
 }
 
 /**
@@ -160,13 +162,12 @@ export class RouteOpening {
     if (record.mark.generation !== state.generation) return this.#reset(state, runId, waitMs);
     await record.compareChains(state);
     const answer = await access.order.open({
-      ...this.#identity(spool.stream, state.generation),
+      ...this.#terms(spool.stream, state.generation),
       waitMs,
       chain: record.mark.chain,
     });
     if (answer.is !== 'open') return null; // changed under us
-    await this.#wake();
-    return this.#opened(runId, answer);
+    return this.#opened(runId, answer, true);
   }
 
   /**
@@ -191,7 +192,7 @@ export class RouteOpening {
     const jumped = state?.stream === spool.stream && !same && state.run === runId;
     const repeat = jumped ? undefined : await this.#owedRepeat(mark);
     const answer = await access.order.open({
-      ...this.#identity(spool.stream, generation),
+      ...this.#terms(spool.stream, generation),
       waitMs,
       paused: mark.paused,
       // What is replayed is in the spool's chain already.
@@ -204,7 +205,7 @@ export class RouteOpening {
       crashPoint('replay.opened');
       this.#p.log.info({ route: record.route, from, to, next: place.acked + 1 }, 'replaying');
     }
-    return this.#opened(runId, answer);
+    return this.#opened(runId, answer, false);
   }
 
   /**
@@ -237,10 +238,10 @@ export class RouteOpening {
     const facts = await access.scripts.ready();
     if (state.run !== facts.runId) {
       await access.order.open({
-        ...this.#identity(state.stream, state.generation),
+        ...this.#terms(state.stream, state.generation),
         waitMs: LEASE_MS,
       });
-      await this.#wake();
+      await wakeHead(access.order, access.queues, route);
     }
     if (!this.#saidDraining) {
       this.#saidDraining = true;
@@ -253,19 +254,14 @@ export class RouteOpening {
   }
 
   /** What is said of a route whenever it is opened. */
-  #identity(stream: string, generation: number) {
+  #terms(stream: string, generation: number) {
     const { intervalMs, attempts: maxAttempts } = this.#p.journal;
     return { route: this.#record.route, stream, generation, intervalMs, maxAttempts };
   }
 
-  #wake(): Promise<void> {
-    const { access } = this.#p;
-    return wakeHead(access.order, access.queues, this.#record.route);
-  }
-
-  #opened(runId: string, { head, tail }: { head: number; tail: number }): Opened {
+  #opened(runId: string, { head, tail }: { head: number; tail: number }, resumed: boolean): Opened {
     this.#openedOnce = true;
-    return { runId, head, tail };
+    return { runId, head, tail, resumed };
   }
 }
 

@@ -10,7 +10,7 @@ export class StandingProblem {
     this.#now = '';
   }
 
-  /** The turn has come to its end; without a problem the next one is said again. */
+  /** A turn that has looked at everything has come to its end: what it did not find is over. */
   end(): void {
     if (this.#now === '') this.#said = '';
   }

@@ -143,9 +143,9 @@ export class FaultyFileSystem implements FileSystem {
             return (all: readonly Buffer[], position: number) =>
               this.#write(target, Buffer.concat(all), position);
           case 'truncate':
-            return async (length?: number) => {
+            return async (length?: number, was?: number) => {
               this.#pass('truncate');
-              await target.truncate(length);
+              await target.truncate(length, was);
             };
           case 'sync':
           case 'datasync':

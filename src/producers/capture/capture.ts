@@ -24,7 +24,7 @@ import { Paced } from '../../common/paced.js';
 import { Semaphore } from '../../common/semaphore.js';
 import type { Spool } from '../spool/spool.js';
 import { holeOrCopy } from './compare.js';
-import { closerOf, journalSize, openJournal, statOpened } from './journalFile.js';
+import { closerOf, journalSize, openJournalFile, statOpened } from './journalFile.js';
 import { lockJournal } from './lock.js';
 import {
   type CaptureNote,
@@ -120,11 +120,11 @@ export class JournalCapture {
   /**
    * Captures all that stands in the journal as one batch.
    *
-   * @param seen bytes of it that the caller has just seen there; default: it is looked at
-   *
    * Throws JOURNAL_MISSING, _NOT_WRITABLE, _NOT_READABLE, _NOT_A_FILE, _NOT_LOCKABLE, _UNSTABLE,
    * _SHRUNK, _WRITTEN_WITHOUT_LOCK, _CHANGED_WHILE_TRIMMED, SPOOL_WRITE_FAILED, or the signal's
    * reason. Nothing is lost by any of them, and every one may be tried again.
+   *
+   * @param seen bytes that the caller has just seen there; default: it is looked at
    */
   capture(signal?: AbortSignal, seen?: number): Promise<CaptureOutcome> {
     return this.#oneAtATime(async () => {
@@ -169,14 +169,17 @@ export class JournalCapture {
 
   async #capture(signal?: AbortSignal, seen?: number): Promise<CaptureOutcome> {
     const notes: CaptureNote[] = [];
+    let known = seen;
     if (this.#unclear) {
+      known = undefined; // it may take out just those, and wait for the lock meanwhile
       const outcome = await this.#recover(notes, signal);
       if (outcome.found === 'leftover' && outcome.captured !== null) {
         return { captured: outcome.captured, lockHeldMs: outcome.lockHeldMs, notes };
       }
     }
     for (let restarts = 0; ; restarts += 1) {
-      const outcome = await this.#captureOnce(notes, signal, restarts === 0 ? seen : undefined);
+      const outcome = await this.#captureOnce(notes, signal, known);
+      known = undefined;
       if (!('again' in outcome)) return outcome;
       if (outcome.again !== 'grown') {
         const why = `the journal was ${outcome.again} while it was being copied`;
@@ -196,7 +199,7 @@ export class JournalCapture {
     if (size === 0 && !trimmed) return { empty: true };
     const held = await heldFor(this.#spool, size, this.#limits);
     if (held !== null) return { held };
-    const journal = await openJournal(this.#spool.fileSystem, this.path);
+    const journal = await openJournalFile(this.#spool.fileSystem, this.path);
     const close = closerOf(journal);
     try {
       let part: PartFile | null = null;
@@ -353,7 +356,7 @@ export class JournalCapture {
     if (through <= this.#spool.settledThrough) return;
     try {
       await settles.run(async () => {
-        const journal = await openJournal(this.#spool.fileSystem, this.path);
+        const journal = await openJournalFile(this.#spool.fileSystem, this.path);
         try {
           if (!urgent && this.#isWorthWaiting((await journal.stat()).size)) return;
           await journal.sync();

@@ -23,7 +23,7 @@ export async function journalSize(path: string): Promise<number> {
 }
 
 /** Opens for reading and writing: an exclusive lock needs a writable descriptor. */
-export async function openJournal(fileSystem: FileSystem, path: string): Promise<OpenFile> {
+export async function openJournalFile(fileSystem: FileSystem, path: string): Promise<OpenFile> {
   try {
     return await fileSystem.open(path, constants.O_RDWR);
   } catch (error) {

@@ -14,7 +14,7 @@
 import type { Spool } from '../spool/spool.js';
 import type { SpoolBatch } from '../spool/types.js';
 import { compareWithImage } from './compare.js';
-import { closerOf, openJournal, statOpened } from './journalFile.js';
+import { closerOf, openJournalFile, statOpened } from './journalFile.js';
 import { journalReplaced, lockJournal } from './lock.js';
 import type { CaptureNote, RecoveryOutcome } from './outcomes.js';
 import { type Hold, markTruncated, sealAndTruncate } from './seal.js';
@@ -32,7 +32,7 @@ export async function recoverJournal(
   if (spool.trimMark !== null) return { found: 'trimmed', bytes: spool.trimMark.bytes };
   const open = openSeals(spool);
   if (open.length === 0) return { found: 'nothing' };
-  const journal = await openJournal(spool.fileSystem, path);
+  const journal = await openJournalFile(spool.fileSystem, path);
   const close = closerOf(journal);
   try {
     const lock = await lockJournal(journal.fd, path, signal);
