@@ -1,29 +1,17 @@
 import type { Logger } from 'pino';
 import { crashPoint } from '../common/crashPoints.js';
 import { FerryError } from '../common/errors.js';
-import type { FerryConfig, JournalConfig, RouteTarget } from '../config/model.js';
-import type { QueueAccess } from '../queue/access.js';
 import type { BatchJob } from '../queue/jobs.js';
-import type { PayloadStore } from '../queue/payload/payloadStore.js';
 import { LEASE_MS } from '../queue/routeOrder.js';
 import type { RouteState } from '../queue/routeState.js';
 import { wakeHead } from '../queue/wake.js';
 import { confirmedBefore, openingOf, placeOf } from './agreement.js';
-import type { BatchStore } from './batchStore.js';
-import type { Placing } from './placing.js';
+import type { Placing, PlacingParts } from './placing.js';
 import { removeJobs, retireRoute } from './retire.js';
 import type { RouteRecord } from './routeRecord.js';
-import type { Spool } from './spool/spool.js';
 import type { RouteMark } from './spool/types.js';
 
-export interface RouteParts {
-  config: FerryConfig;
-  journal: JournalConfig;
-  target: RouteTarget;
-  spool: Spool;
-  store: BatchStore;
-  access: QueueAccess;
-  payloads: PayloadStore;
+export interface RouteParts extends PlacingParts {
   /** Streams that this journal had before, in this process: shared by its routes. */
   formerStreams: Set<string>;
   log: Logger;
