@@ -58,7 +58,11 @@ function compiled(): { source: Buffer; script: vm.Script; run: () => Commands } 
   return { source, script, run };
 }
 
-/** For the build: writes the cache, of everything that the commands load, now or later. The file must be ASCII. */
+/**
+ * For the build: writes the cache, of everything that the commands load, now or later.
+ *
+ * @throws Error when the file is not ASCII
+ */
 async function writeCache(): Promise<void> {
   const { source, script, run } = compiled();
   if (source.some((byte) => byte > 0x7f)) throw new Error(`${file} is not ASCII`);

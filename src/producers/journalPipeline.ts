@@ -1,16 +1,14 @@
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Logger } from 'pino';
 import { asError, FerryError, systemCode } from '../common/errors.js';
 import { parseRouteName } from '../common/identity.js';
 import type { Meter } from '../common/meter.js';
 import type { JournalGauges } from '../common/role.js';
 import type { Semaphore } from '../common/semaphore.js';
 import { within } from '../common/within.js';
-import type { FerryConfig, JournalConfig } from '../config/model.js';
-import type { QueueAccess } from '../queue/access.js';
+import type { JournalConfig } from '../config/model.js';
 import type { Ask, Done } from '../queue/asks.js';
-import type { PayloadSource, PayloadStore } from '../queue/payload/payloadStore.js';
+import type { PayloadSource } from '../queue/payload/payloadStore.js';
 import type { TransferSubject } from '../queue/payload/transfer.js';
 import { redisFull } from '../queue/trouble.js';
 import { BatchStore } from './batchStore.js';
@@ -18,29 +16,20 @@ import type { JournalCapture } from './capture/capture.js';
 import { journalSize } from './capture/journalFile.js';
 import type { CaptureNote, RecoveryOutcome } from './capture/outcomes.js';
 import { carryOut } from './carryOut.js';
-import { type OpenJournal, openJournal } from './openJournal.js';
+import { type JournalParts, type OpenJournal, openJournal } from './openJournal.js';
 import { sourceOfBatch, sourceOfBlob } from './payloadSource.js';
 import { notNow, PendingAsks } from './pendingAsks.js';
 import { verifyReplay } from './replay.js';
 import type { RouteFeed } from './routeFeed.js';
 import { retireOrphans } from './settleRoutes.js';
-import type { SealLog } from './spool/sealLog.js';
 import type { SpoolBatch } from './spool/types.js';
 import { spoolDir } from './spoolFiles.js';
 import { StandingProblem } from './standingProblem.js';
 
-export interface PipelineParts {
-  config: FerryConfig;
-  journal: JournalConfig;
-  access: QueueAccess;
-  payloads: PayloadStore;
-  bootId: string;
+export interface PipelineParts extends JournalParts {
   /** Captures at once in this process. */
   captures: Semaphore;
-  /** Shared by all journals of this process. */
-  seals: SealLog;
   meter: Meter;
-  log: Logger;
   /** Something was captured or confirmed: the process is not idle. */
   onActive: () => void;
 }
@@ -378,14 +367,13 @@ export class JournalPipeline {
   /** An empty journal without spool and without blob links costs nothing but this look. */
   async #hasAnything(): Promise<boolean> {
     if ((await this.#journalSize()) > 0) return true;
-    this.#hadSpool ??= await exists(spoolDir(this.#p.config.stateDir, this.journal.name));
+    this.#hadSpool ??= await mayBeThere(spoolDir(this.#p.config.stateDir, this.journal.name));
     if (this.#hadSpool) return true;
-    return this.journal.blobsDir !== null && (await exists(this.journal.blobsDir));
+    return this.journal.blobsDir !== null && (await mayBeThere(this.journal.blobsDir));
   }
 
   async #ready(): Promise<OpenJournal> {
-    this.#open ??= await openJournal({
-      ...this.#p,
+    this.#open ??= await openJournal(this.#p, {
       onNote: (note) => this.#sayNotes([note]),
       blobsAreWatched: () => this.blobsAreWatched(),
     });
@@ -440,7 +428,7 @@ export class JournalPipeline {
 }
 
 /** What cannot be looked at is there: whoever opens it says what is wrong. */
-function exists(path: string): Promise<boolean> {
+function mayBeThere(path: string): Promise<boolean> {
   return stat(path).then(
     () => true,
     (error: unknown) => systemCode(error) !== 'ENOENT' && systemCode(error) !== 'ENOTDIR',

@@ -14,7 +14,8 @@ import type { SealLog } from './spool/sealLog.js';
 import { Spool } from './spool/spool.js';
 import { spoolDir } from './spoolFiles.js';
 
-export interface OpenJournalParts {
+/** What a journal is opened with. */
+export interface JournalParts {
   config: FerryConfig;
   journal: JournalConfig;
   access: QueueAccess;
@@ -23,6 +24,10 @@ export interface OpenJournalParts {
   /** Shared by all journals of this process. */
   seals: SealLog;
   log: Logger;
+}
+
+export interface JournalHooks {
+  /** Trouble in the background, that no turn waits for. */
   onNote: (note: CaptureNote) => void;
   /** Whether everything that happens in the blob directory is heard of. */
   blobsAreWatched: () => boolean;
@@ -46,8 +51,11 @@ export interface OpenJournal {
  *
  * @throws FerryError as `Spool.open`; what recording in the spool throws
  */
-export async function openJournal(parts: OpenJournalParts): Promise<OpenJournal> {
-  const { config, journal, bootId, seals, onNote, log } = parts;
+export async function openJournal(
+  parts: JournalParts,
+  { onNote, blobsAreWatched }: JournalHooks,
+): Promise<OpenJournal> {
+  const { config, journal, bootId, seals, log } = parts;
   const dir = spoolDir(config.stateDir, journal.name);
   const spool = await Spool.open(dir, { journal: journal.name, bootId, seals });
   try {
@@ -67,7 +75,7 @@ export async function openJournal(parts: OpenJournalParts): Promise<OpenJournal>
       : null;
     archive?.look();
     const store = new BatchStore(spool, config.stateDir);
-    const blobs = blobFeed(parts, spool);
+    const blobs = blobFeed(parts, spool, blobsAreWatched);
     return {
       spool,
       store,
@@ -83,7 +91,7 @@ export async function openJournal(parts: OpenJournalParts): Promise<OpenJournal>
 }
 
 function routeFeeds(
-  parts: OpenJournalParts,
+  parts: JournalParts,
   spool: Spool,
   store: BatchStore,
   blobs: BlobFeed | null,
@@ -95,15 +103,18 @@ function routeFeeds(
   );
 }
 
-function blobFeed(parts: OpenJournalParts, spool: Spool): BlobFeed | null {
-  const { config, journal, access, log } = parts;
+function blobFeed(
+  { config, journal, access, log }: JournalParts,
+  spool: Spool,
+  isWatched: () => boolean,
+): BlobFeed | null {
   if (journal.blobsDir === null) return null;
   return new BlobFeed({
     config,
     journal: journal.name,
     dir: journal.blobsDir,
     intervalMs: journal.intervalMs,
-    isWatched: parts.blobsAreWatched,
+    isWatched,
     everyLink: takesEveryLink(journal, config.destinations),
     wanted: new Set(journal.to.map(({ destination }) => destination)),
     spool,
